@@ -1,0 +1,164 @@
+"""What several tests need: an API that answers as told, and an exporter around it whose time stands still."""
+
+import json
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.api import Client
+from exporter.exposition import Exposition
+from exporter.poller import Intervals, Poller
+from exporter.snapshot import Board, Exporter
+
+ABOUT = Exporter("1.2.3", "abc", "3.11.0")
+NOW = 1_790_000_000.0  # 2026-09-21T14:13:20Z
+KEY = "secret-key-of-the-tests"
+PREFIX = "together_finetune_"
+
+Answer = bytes | Callable[[socket.socket], object]
+
+
+def job(job_id: str = "ft-1", status: str = "running", **fields: Any) -> dict[str, Any]:
+    """A job of the list with the fields that are sure, and those given."""
+    times = {"created_at": "2026-09-21T12:00:00Z", "updated_at": "2026-09-21T13:00:00Z"}
+    return {"id": job_id, "status": status, **times, **fields}
+
+
+def jobs_json(*jobs: Any) -> bytes:
+    """The body of a list with these jobs."""
+    return json.dumps({"data": jobs}).encode()
+
+
+def http(body: bytes | str, status: str = "200 OK", **headers: str) -> bytes:
+    """An HTTP answer; a header's underscores stand for dashes."""
+    body = body if isinstance(body, bytes) else body.encode()
+    headers = {"Content_Length": str(len(body)), "Connection": "close"} | headers
+    lines = [f"HTTP/1.1 {status}", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+class Wire:
+    """A server on loopback that gives every request the same answer, `answer`, byte for byte; keeps the requests."""
+
+    def __init__(self, answer: Answer = b"") -> None:
+        self.answer = answer
+        self.requests: list[str] = []
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}/v1"
+        self._threads = [threading.Thread(target=self._accept)]
+        self._over = threading.Event()
+
+    def __enter__(self) -> Self:
+        self._threads[0].start()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._over.set()
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        for thread in self._threads:
+            thread.join()
+
+    def hold(self, connection: socket.socket) -> None:
+        """An answer that never comes: holds the connection until the client gives up, or the test is over."""
+        del connection
+        self._over.wait()
+
+    def drip(self, start: bytes) -> Callable[[socket.socket], None]:
+        """An answer of `start` and then a byte now and then, without end."""
+
+        def answer(connection: socket.socket) -> None:
+            connection.sendall(start)
+            while not self._over.wait(0.02):
+                connection.sendall(b"x")
+
+        return answer
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listening.accept()
+            except OSError:
+                return
+            thread = threading.Thread(target=self._serve, args=(connection,))
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection:
+            try:
+                self.requests.append(connection.recv(65536).decode(errors="replace"))
+                if callable(self.answer):
+                    self.answer(connection)
+                else:
+                    connection.sendall(self.answer)
+            except OSError:
+                pass  # the client went away, as some tests want it to
+
+
+class Samples(dict[tuple[str, frozenset[tuple[str, str]]], float]):
+    """The samples of an exposition, asked for by the name without prefix and the labels."""
+
+    def get_one(self, name: str, /, **labels: str) -> float | None:
+        """The value of one series, or None where it is not there."""
+        return self.get((PREFIX + name, frozenset(labels.items())))
+
+    def names(self) -> set[str]:
+        """The names of all series, without the prefix where they have it."""
+        return {name.removeprefix(PREFIX) for name, _ in self}
+
+
+def parse(text: str) -> Samples:
+    """The samples of an exposition in Prometheus's text format."""
+    families = text_string_to_metric_families(text)
+    return Samples({(s.name, frozenset(s.labels.items())): s.value for f in families for s in f.samples})
+
+
+@dataclass
+class World:
+    """An exporter of one account, whose polls and scrapes happen when a test says so."""
+
+    url: str
+    now: float = NOW
+    timeout: float = 5.0
+    max_bytes: int = 2**20
+    luck: float = 0.5
+    board: Board = field(default_factory=lambda: Board(ABOUT, ["default"]))
+    opened: ClassVar[list["World"]] = []  # a fixture closes them
+
+    def __post_init__(self) -> None:
+        self.opened.append(self)
+        self.client = Client(
+            self.url,
+            lambda: KEY,
+            user_agent="test/1",
+            timeout=self.timeout,
+            max_bytes=self.max_bytes,
+            clock=lambda: self.now,
+        )
+        self.poller = Poller(
+            "default",
+            self.client,
+            self.board,
+            Intervals(active=30, idle=120),
+            clock=lambda: self.now,
+            random=lambda: self.luck,
+        )
+        self.exposition = Exposition(self.board, max_staleness=600, clock=lambda: self.now)
+
+    def poll(self) -> float:
+        """One poll; the wait before the next, in seconds."""
+        return self.poller.cycle()
+
+    def scrape(self) -> Samples:
+        """One scrape, in the text format."""
+        return parse(self.exposition.page().body.decode())
+
+    def value(self, name: str, /, **labels: str) -> float | None:
+        """The value of one series of the account, scraped now."""
+        return self.scrape().get_one(name, account="default", **labels)
