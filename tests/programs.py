@@ -1,0 +1,126 @@
+"""Programs that tests start: the exporter as its own process, and Prometheus."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self, TypeVar
+from urllib.parse import urlencode
+
+T = TypeVar("T")
+
+
+def wait_for(what: Callable[[], T], seconds: float = 60.0) -> T:
+    """The first true thing that `what` gives; fails when there is none for so long."""
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds:g}s in vain, last: {found!r}")
+        time.sleep(0.05)
+    return found
+
+
+def fetch(url: str, **headers: str) -> str:
+    """The body of a page."""
+    request = urllib.request.Request(url, headers=headers)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+class Program:
+    """A process whose output is kept; ended at the end of the `with`."""
+
+    def __init__(self, *command: str, env: dict[str, str] | None = None, cwd: Path | None = None) -> None:
+        self._process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **(env or {})},
+            cwd=cwd,
+            start_new_session=True,
+        )
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        self.lines.extend(iter(self._process.stdout.readline, ""))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)  # what it started itself, too
+        self.end()
+
+    def signal(self, number: int) -> None:
+        """Sends a signal."""
+        self._process.send_signal(number)
+
+    def end(self, seconds: float = 60.0) -> int:
+        """Waits for the end and returns the exit code."""
+        code = self._process.wait(seconds)
+        self._reader.join()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        return code
+
+    def line(self, words: str) -> str:
+        """The first line of output with these words, once it is there."""
+
+        def find() -> str | None:
+            found = next((line for line in self.lines if words in line), None)
+            if found is None and self._process.poll() is not None:
+                raise AssertionError(f"it ended with {self._process.poll()}:\n{''.join(self.lines)}")
+            return found
+
+        return str(wait_for(find))
+
+
+class ExporterProcess(Program):
+    """The exporter, listening on a free port of loopback."""
+
+    def __init__(self, *flags: str, **env: str) -> None:
+        super().__init__(sys.executable, "-m", "exporter", "--web.listen-address=127.0.0.1:0", *flags, env=env)
+
+    @property
+    def url(self) -> str:
+        """Where it serves, once it does."""
+        port = next(word for word in self.line("msg=listening").split() if word.startswith("port="))
+        return f"http://127.0.0.1:{port.removeprefix('port=')}"
+
+
+class Prometheus(Program):
+    """A real Prometheus with the configuration in `config`, its data in `folder`."""
+
+    def __init__(self, program: str, config: Path, folder: Path) -> None:
+        self.url = f"http://127.0.0.1:{free_port()}"
+        super().__init__(
+            program,
+            f"--config.file={config}",
+            f"--storage.tsdb.path={folder}",
+            f"--web.listen-address={self.url.removeprefix('http://')}",
+        )
+        self.line("Server is ready to receive web requests")
+
+    def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
+        """The instant vector of an expression: labels and values."""
+        answer: dict[str, Any] = json.loads(fetch(f"{self.url}/api/v1/query?{urlencode({'query': expression})}"))
+        return [(found["metric"], float(found["value"][1])) for found in answer["data"]["result"]]

@@ -1,0 +1,68 @@
+"""From end to end: the simulator, the exporter as its own process, a real Prometheus."""
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from exporter.simulator import Fleet, Simulator
+from tests.programs import ExporterProcess, Prometheus, wait_for
+from tests.support import KEY, PREFIX, Wire, http, job, jobs_json
+
+
+def scraping(url: str, folder: Path) -> Path:
+    """A configuration of Prometheus that scrapes the exporter at `url` every second."""
+    config = folder / "prometheus.yml"
+    config.write_text(
+        f"""
+global: {{scrape_interval: 1s, scrape_timeout: 1s}}
+scrape_configs:
+  - job_name: together
+    static_configs: [{{targets: ["{url.removeprefix("http://")}"]}}]
+"""
+    )
+    return config
+
+
+@pytest.mark.parametrize("shape", ["live", "reference"])
+def test_prometheus_has_the_figures_of_the_simulators_own_truth(
+    shape: Literal["live", "reference"], prometheus: str, tmp_path: Path
+) -> None:
+    now = time.time()
+    with (
+        Simulator(Fleet(start=now), shape=shape, key=KEY, clock=lambda: now) as simulator,
+        ExporterProcess(TOGETHER_API_KEY=KEY, TOGETHER_BASE_URL=simulator.url) as exporter,
+    ):
+        exporter.line("msg=poll ")
+        with Prometheus(prometheus, scraping(exporter.url, tmp_path), tmp_path / "data") as server:
+            wait_for(lambda: server.query('up{job="together"} == 1'))
+            wait_for(lambda: server.query(f"{PREFIX}up == 1"))
+
+            jobs = server.query(f"{PREFIX}jobs > 0")
+            truth = simulator.jobs()
+            assert {labels["status"]: value for labels, value in jobs} == Counter(job["status"] for job in truth)
+
+            tokens = server.query(f"{PREFIX}job_tokens")
+            expected = {job["id"]: job["token_count"] for job in truth if job["token_count"] is not None}
+            assert {labels["job_id"]: value for labels, value in tokens} == expected
+
+            prices = server.query(f"sum({PREFIX}job_price_usd)")
+            assert prices[0][1] == pytest.approx(sum(job["total_price"] for job in truth) / 1e9)
+
+            epochs = server.query(f"{PREFIX}job_epochs_completed")
+            assert len(epochs) == (0 if shape == "live" else len(truth))
+
+
+def test_prometheus_takes_hostile_names(wire: Wire, prometheus: str, tmp_path: Path) -> None:
+    names = ['quo"te', "back\\slash", "new\nline", "模型🦙", "\u202eright", "nul\0", "\r", "\x1b[31m", "{}=,# x"]
+    wire.answer = http(jobs_json(*(job(f"ft-{i}-{name}", model=name) for i, name in enumerate(names))))
+    with ExporterProcess(TOGETHER_API_KEY="k", TOGETHER_BASE_URL=wire.url) as exporter:
+        exporter.line("msg=poll ")
+        with Prometheus(prometheus, scraping(exporter.url, tmp_path), tmp_path / "data") as server:
+            wait_for(lambda: server.query('up{job="together"}'))
+            found = server.query(f"{PREFIX}job_info")
+            assert {labels["job_id"]: labels["model"] for labels, _ in found} == {
+                f"ft-{i}-{name}": name for i, name in enumerate(names)
+            }
