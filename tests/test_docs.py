@@ -1,0 +1,75 @@
+"""What is written for users is what runs."""
+
+import re
+import runpy
+import subprocess
+import venv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.programs import Program, Prometheus, fetch, free_port, wait_for
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("name", ["docs/metrics.md", "docs/configuration.md", "README.md"])
+def test_what_is_generated_is_up_to_date(name: str) -> None:
+    documents: Callable[[], dict[Path, str]] = runpy.run_path(str(ROOT / "docs/generate.py"))["documents"]
+    assert documents()[ROOT / name] == (ROOT / name).read_text(), "run `make docs`"
+
+
+def test_every_link_of_the_readme_to_a_file_leads_somewhere() -> None:
+    for link in re.findall(r"\]\((?!http)([^)#]+)", README):
+        assert (ROOT / link).exists(), link
+
+
+def test_every_metric_that_the_readme_names_is_there() -> None:
+    known = (ROOT / "docs/metrics.md").read_text()
+    for name in set(re.findall(r"together_finetune_\w*[a-z]", README)):
+        assert f"`{name}`" in known, name
+
+
+def test_the_readmes_first_look_works_as_it_is_written(prometheus: str, tmp_path: Path) -> None:
+    demo, start_prometheus, question = COMMANDS[:3]
+    assert demo == "make demo"
+    port = free_port()
+    at = {"TOGETHER_EXPORTER_WEB_LISTEN_ADDRESS": f"127.0.0.1:{port}"}  # what is at 10124 now is not ours
+    with Program("make", "demo", env=at, cwd=ROOT) as exporter:
+        exporter.line("msg=poll ")
+        config = tmp_path / "prometheus.yml"
+        [path] = re.findall(r"--config.file=(\S+)", start_prometheus)
+        config.write_text((ROOT / path).read_text().replace("localhost:10124", f"127.0.0.1:{port}"))
+        assert f"127.0.0.1:{port}" in config.read_text()
+        with Prometheus(prometheus, config, tmp_path / "data") as server:
+            curl, flag, url = question.split()
+            assert (curl, flag) == ("curl", "-s")
+            url = url.replace("http://localhost:9091", server.url)
+            wait_for(lambda: '"together_finetune_jobs"' in fetch(url))
+
+
+def test_the_readmes_commands_are_those_that_are_tested() -> None:
+    assert [command.split()[0] for command in COMMANDS] == [
+        "make",
+        "prometheus",
+        "curl",
+        "pip",
+        "export",
+        "together-finetune-exporter",
+        "make",
+    ]
+    targets = {command.split()[1] for command in COMMANDS if command.startswith("make ")}
+    makefile = (ROOT / "Makefile").read_text()
+    assert all(f"\n{target}: " in makefile for target in targets | set(re.findall(r"`make (\w+)`", README)))
+
+
+def test_pip_install_in_a_fresh_environment_gives_a_working_command(tmp_path: Path) -> None:
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv/bin/python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", ROOT], check=True, capture_output=True, cwd=tmp_path)
+    command = tmp_path / "venv/bin/together-finetune-exporter"
+    done = subprocess.run([command, "--demo", "--once"], check=True, capture_output=True, text=True, cwd=tmp_path)
+    assert "\ntogether_finetune_up" in done.stdout
