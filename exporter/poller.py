@@ -138,8 +138,8 @@ class Poller:
         new, self._odd = odd - self._odd, odd
         for thing in sorted(new, key=repr):
             match thing:
-                case Rejected(job, reason):
-                    log.warning("job rejected", extra={"account": self._account, "job_id": job, "reason": reason})
+                case Rejected(job_id, reason):
+                    log.warning("job rejected", extra={"account": self._account, "job_id": job_id, "reason": reason})
                 case UnknownValue(job_id, field, value):
                     log.warning(
                         "unknown value",
