@@ -1,8 +1,10 @@
 import json
+import math
 import re
 import socket
 import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,7 +15,20 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from exporter.simulator import Fate, Fleet, Json, Plan, Simulator, job, live, reference, training_rows
+from exporter.simulator import (
+    Endpoint,
+    Fate,
+    Fault,
+    Fleet,
+    Json,
+    Plan,
+    Script,
+    Simulator,
+    job,
+    live,
+    reference,
+    training_rows,
+)
 
 START = 1_760_000_000.0
 HOUR, DAY = 3600.0, 86400.0
@@ -42,12 +57,23 @@ PLAN = Plan(
 )
 
 
-@dataclass(frozen=True)
-class Script:
-    jobs: tuple[Plan, ...]
+OTHER = replace(PLAN, id="ft-5e6f7a8b-9c0d")
+PATHS: dict[Endpoint, str] = {
+    "list": "/fine-tunes",
+    "retrieve": f"/fine-tunes/{PLAN.id}",
+    "events": f"/fine-tunes/{PLAN.id}/events",
+    "metrics": f"/fine-tunes/{PLAN.id}/metrics",
+}
 
-    def plans(self, now: float) -> list[Plan]:
-        return [plan for plan in self.jobs if plan.created <= now]
+
+@dataclass
+class Clock:
+    """A clock that stands until a test sets it, in seconds after START."""
+
+    at: float = 700
+
+    def __call__(self) -> float:
+        return START + self.at
 
 
 def simulator(*plans: Plan, at: float, shape: Literal["live", "reference"] = "live") -> Simulator:
@@ -55,9 +81,19 @@ def simulator(*plans: Plan, at: float, shape: Literal["live", "reference"] = "li
 
 
 def get(simulator: Simulator, path: str) -> Json:
-    status, body = simulator.answer(f"/v1{path}", f"Bearer {KEY}")
-    assert status == 200
+    answer = simulator.answer(f"/v1{path}", f"Bearer {KEY}")
+    assert answer.status == 200
+    body: Json = json.loads(answer.body)
     return body
+
+
+def status(simulator: Simulator, path: str, key: str | None = KEY) -> int:
+    return simulator.answer(f"/v1{path}", None if key is None else f"Bearer {key}").status
+
+
+def listed(simulator: Simulator, key: str = KEY) -> list[str]:
+    jobs = json.loads(simulator.answer("/v1/fine-tunes", f"Bearer {key}").body)["data"]
+    return [job["id"] for job in jobs]
 
 
 def call(connection: HTTPConnection, path: str, method: str = "GET", key: str | None = KEY) -> tuple[int, Any]:
@@ -293,7 +329,31 @@ def test_a_long_training_writes_some_hundreds_of_rows() -> None:
     assert 200 < len(rows) <= 300
 
 
+def test_a_training_that_diverges_has_a_loss_of_nan_from_that_share_on() -> None:
+    rows = training_rows(replace(PLAN, diverges_at=0.4), START + DAY)
+    losses = {row["train/global_step"]: row["train/loss"] for row in rows if "train/loss" in row}
+    assert [step for step, loss in losses.items() if math.isnan(loss)] == list(range(40, 101))
+
+
+def test_what_diverges_changes_nothing_else_in_the_rows() -> None:
+    sound, diverged = (training_rows(replace(PLAN, diverges_at=share), START + DAY) for share in (None, 0.4))
+    assert [row | {"train/loss": 0} for row in diverged] == [row | {"train/loss": 0} for row in sound]
+
+
+def test_nan_is_written_into_the_json_as_python_does() -> None:
+    path = f"/v1/fine-tunes/{PLAN.id}/metrics?global_step_from=30"
+    body = simulator(replace(PLAN, diverges_at=0), at=700).answer(path, f"Bearer {KEY}").body
+    assert b'"train/loss": NaN' in body
+
+
 # The fleet
+
+
+def test_a_plan_of_a_script_is_there_from_its_creation_on() -> None:
+    script = Script([PLAN, replace(OTHER, created=START + 500)])
+    moments = (-1, 0, 499, 500, DAY)
+    assert [len(script.plans(START + at)) for at in moments] == [0, 1, 1, 2, 2]
+    assert script.plans(START + DAY) == script.jobs
 
 
 def test_the_same_seed_and_start_make_the_same_fleet() -> None:
@@ -503,6 +563,11 @@ def test_metrics_from_a_step_on_are_those_rows_only() -> None:
     assert get(running, f"/fine-tunes/{PLAN.id}/metrics?global_step_from=31")["metrics"] == []
 
 
+def test_metrics_from_a_step_on_have_the_evaluations_of_those_steps() -> None:
+    rows = get(simulator(PLAN, at=DAY), f"/fine-tunes/{PLAN.id}/metrics?global_step_from=51&resolution=1")["metrics"]
+    assert [(row["train/global_step"], "eval/loss" in row) for row in rows] == [(75, True), (100, False), (100, True)]
+
+
 def test_unknown_options_of_the_metrics_are_ignored() -> None:
     metrics = f"/fine-tunes/{PLAN.id}/metrics"
     running = simulator(PLAN, at=700)
@@ -527,6 +592,257 @@ def test_the_clock_decides_which_jobs_there_are() -> None:
     later = replace(PLAN, id="ft-later", created=START + 500)
     assert [j["id"] for j in simulator(PLAN, later, at=499).jobs()] == [PLAN.id]
     assert [j["id"] for j in simulator(PLAN, later, at=500).jobs()] == [PLAN.id, "ft-later"]
+
+
+@pytest.mark.parametrize("shape", ["live", "reference"])
+def test_a_list_is_that_of_its_moment_whichever_was_asked_for_before(shape: Literal["live", "reference"]) -> None:
+    clock = Clock()
+    fleet = Fleet(start=START, jobs=12)
+    kept = Simulator(fleet, key=KEY, shape=shape, clock=clock)
+    for clock.at in (0, 0, 90, 91, 400, 399, 90, 2000, 0):
+        fresh = Simulator(Fleet(start=START, jobs=12), key=KEY, shape=shape, clock=clock)
+        assert get(kept, "/fine-tunes") == get(fresh, "/fine-tunes")
+
+
+def test_a_list_makes_those_jobs_anew_in_which_something_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    made: list[str] = []
+
+    def counted(plan: Plan, now: float) -> Json:
+        made.append(plan.id)
+        return job(plan, now)
+
+    running = Simulator(Script([PLAN, replace(OTHER, train=DAY)]), key=KEY, clock=clock)
+    monkeypatch.setattr("exporter.simulator.api.job", counted)
+    for clock.at, expected in ((700, [PLAN.id, OTHER.id]), (709, []), (710, [PLAN.id]), (2000, [PLAN.id, OTHER.id])):
+        made.clear()
+        listed(running)
+        assert made == expected
+
+
+# Keys
+
+KEYS = {"key-a": Script([PLAN]), "key-b": Script([OTHER])}
+
+
+def test_each_key_sees_its_own_fleet_only() -> None:
+    running = Simulator(KEYS, clock=Clock())
+    assert [listed(running, key) for key in KEYS] == [[PLAN.id], [OTHER.id]]
+    assert [status(running, PATHS["retrieve"], key) for key in KEYS] == [200, 404]
+
+
+@pytest.mark.parametrize("key", ["key-c", "", None])
+def test_a_key_of_nobody_is_refused(key: str | None) -> None:
+    assert status(Simulator(KEYS, clock=Clock()), "/fine-tunes", key) == 401
+
+
+def test_a_key_counts_as_a_bearer_token_only() -> None:
+    running = Simulator(KEYS, clock=Clock())
+    assert [running.answer("/v1/fine-tunes", f"{scheme}key-a").status for scheme in ("Basic ", "")] == [401, 401]
+
+
+def test_the_truth_is_that_of_one_key() -> None:
+    running = Simulator(KEYS, clock=Clock())
+    assert running.jobs("key-b") == [job(OTHER, START + 700)]
+    with pytest.raises(ValueError, match="too many values"):
+        running.jobs()
+
+
+def test_a_fleet_needs_its_key_and_a_mapping_has_them() -> None:
+    with pytest.raises(TypeError, match="needs its key"):
+        Simulator(Script([]))
+    with pytest.raises(TypeError, match="has the keys"):
+        Simulator({}, key=KEY)
+
+
+# Faults
+
+
+@pytest.mark.parametrize("endpoint", PATHS)
+def test_a_fault_is_that_of_one_endpoint(endpoint: Endpoint) -> None:
+    running = simulator(PLAN, at=700)
+    running.faults = [Fault(endpoint, status=503)]
+    statuses = {name: status(running, path) for name, path in PATHS.items()}
+    assert statuses == dict.fromkeys(PATHS, 200) | {endpoint: 503}
+
+
+def test_a_fault_of_a_job_leaves_the_others_alone() -> None:
+    running = simulator(PLAN, OTHER, at=700)
+    running.faults.append(Fault("retrieve", status=500, job_id=OTHER.id))
+    assert [status(running, f"/fine-tunes/{plan.id}") for plan in (PLAN, OTHER)] == [200, 500]
+
+
+def test_a_fault_of_a_key_leaves_the_others_alone() -> None:
+    running = Simulator(KEYS, clock=Clock())
+    running.faults.append(Fault("list", status=500, key="key-b"))
+    assert [status(running, "/fine-tunes", key) for key in KEYS] == [200, 500]
+
+
+def test_the_first_fault_that_matches_applies() -> None:
+    running = simulator(PLAN, at=700)
+    running.faults = [Fault("events", status=500), Fault("list", status=502), Fault("list", status=504)]
+    assert status(running, "/fine-tunes") == 502
+
+
+def test_faults_come_and_go_between_requests() -> None:
+    running = simulator(PLAN, at=700)
+    seen = [status(running, "/fine-tunes")]
+    running.faults.append(Fault("list", status=529))
+    seen.append(status(running, "/fine-tunes"))
+    running.faults.clear()
+    assert [*seen, status(running, "/fine-tunes")] == [200, 529, 200]
+
+
+def test_a_fault_has_the_error_body_of_the_api_by_default() -> None:
+    running = simulator(PLAN, at=700)
+    running.faults = [Fault("list", status=402)]
+    error = json.loads(running.answer("/v1/fine-tunes", f"Bearer {KEY}").body)["error"]
+    assert error.keys() == {"message", "type", "param", "code"}
+
+
+def test_a_fault_with_a_body_and_headers_is_sent_as_it_is() -> None:
+    with simulator(PLAN, at=700) as running:
+        running.faults = [Fault("list", status=529, body=b"<html>", headers={"Content-Type": "text/html", "X-A": "b"})]
+        client = HTTPConnection(urlsplit(running.url).netloc, timeout=10)
+        client.request("GET", "/v1/fine-tunes", headers={"Authorization": f"Bearer {KEY}"})
+        response = client.getresponse()
+        assert (response.status, response.read()) == (529, b"<html>")
+        assert response.headers.get_all("Content-Type") == ["text/html"]
+        assert response.headers["X-A"] == "b"
+        client.close()
+
+
+def test_a_late_answer_is_the_ordinary_one_of_its_own_time() -> None:
+    times = iter([START + 700, START + DAY])
+    running = Simulator(Script([PLAN]), key=KEY, clock=lambda: next(times))
+    running.faults = [Fault("list", latency=0.05)]
+    before = time.monotonic()
+    [late] = get(running, "/fine-tunes")["data"]
+    assert time.monotonic() - before >= 0.05
+    assert late == live(job(PLAN, START + DAY))
+
+
+def test_stopping_does_not_wait_for_an_answer_that_is_late() -> None:
+    asked = threading.Event()
+
+    def clock() -> float:
+        asked.set()
+        return START
+
+    running = Simulator(Script([PLAN]), key=KEY, clock=clock).start()
+    running.faults = [Fault("list", latency=60)]
+    client = HTTPConnection(urlsplit(running.url).netloc, timeout=30)
+    client.request("GET", "/v1/fine-tunes", headers={"Authorization": f"Bearer {KEY}"})
+    asked.wait()
+    stopping = threading.Thread(target=running.stop)
+    stopping.start()
+    stopping.join(30)
+    assert not stopping.is_alive()
+    assert client.sock.recv(1) == b""
+    client.close()
+
+
+# The budget
+
+
+def test_a_call_above_the_budget_is_refused_until_a_minute_after_the_oldest() -> None:
+    clock, statuses = Clock(), {}
+    running = Simulator(Script([PLAN]), key=KEY, clock=clock, requests_per_minute=2)
+    for clock.at in (0, 20, 30, 59.5, 60, 61, 80):
+        statuses[clock.at] = status(running, "/fine-tunes")
+    assert statuses == {0: 200, 20: 200, 30: 429, 59.5: 429, 60: 200, 61: 429, 80: 200}
+
+
+def test_a_refusal_says_in_how_many_whole_seconds_a_call_is_allowed_again() -> None:
+    clock = Clock(0)
+    running = Simulator(Script([PLAN]), key=KEY, clock=clock, requests_per_minute=1)
+    status(running, "/fine-tunes")
+    waits = {}
+    for clock.at in (0, 19.5, 59.5):
+        refusal = running.answer("/v1/fine-tunes", f"Bearer {KEY}")
+        waits[clock.at] = refusal.headers["retry-after"]
+        assert json.loads(refusal.body)["error"].keys() == {"message", "type", "param", "code"}
+    assert waits == {0: "60", 19.5: "41", 59.5: "1"}
+
+
+def test_the_budget_is_one_for_all_endpoints_and_another_for_each_key() -> None:
+    running = Simulator(KEYS, clock=Clock(), requests_per_minute=3)
+    assert [status(running, path, "key-a") for path in PATHS.values()] == [200, 200, 200, 429]
+    assert status(running, "/fine-tunes", "key-b") == 200
+
+
+def test_every_answer_of_a_budgeted_simulator_tells_of_the_budget() -> None:
+    running = Simulator(Script([PLAN]), key=KEY, clock=Clock(), requests_per_minute=3)
+    running.faults = [Fault("events", status=500)]
+    calls = [(PATHS["list"], KEY), (PATHS["events"], KEY), ("/none", KEY), (PATHS["list"], KEY), (PATHS["list"], "x")]
+    answers = [running.answer(f"/v1{path}", f"Bearer {key}") for path, key in calls]
+    assert [answer.status for answer in answers] == [200, 500, 404, 429, 401]
+    names = ("limit", "remaining", "reset")
+    told = [tuple(answer.headers[f"x-ratelimit-{name}"] for name in names) for answer in answers]
+    assert told == [("3", "2", "60"), ("3", "1", "60"), ("3", "0", "60"), ("3", "0", "60"), ("3", "2", "60")]
+
+
+def test_without_a_budget_no_answer_tells_of_one() -> None:
+    assert simulator(PLAN, at=700).answer("/v1/fine-tunes", f"Bearer {KEY}").headers == {}
+
+
+def test_the_headers_of_a_refusal_go_over_http() -> None:
+    with Simulator(Script([PLAN]), key=KEY, clock=Clock(), requests_per_minute=0) as running:
+        client = HTTPConnection(urlsplit(running.url).netloc, timeout=10)
+        client.request("GET", "/v1/fine-tunes")
+        response = client.getresponse()
+        response.read()
+        assert (response.status, response.headers["Retry-After"]) == (429, "60")
+        assert response.headers["x-ratelimit-limit"] == "0"
+        client.close()
+
+
+# Deletion
+
+
+def test_a_deleted_job_is_nowhere_until_it_is_restored() -> None:
+    running = simulator(PLAN, OTHER, at=700)
+    running.delete(PLAN.id)
+    assert [job["id"] for job in running.jobs()] == listed(running) == [OTHER.id]
+    assert [status(running, PATHS[name]) for name in ("retrieve", "events", "metrics")] == [404, 404, 404]
+    running.restore(PLAN.id)
+    assert listed(running) == [PLAN.id, OTHER.id]
+    assert status(running, PATHS["retrieve"]) == 200
+
+
+# What was asked
+
+
+def test_requests_are_kept_in_order_with_all_that_a_test_may_count() -> None:
+    clock = Clock()
+    running = Simulator(KEYS, clock=clock)
+    status(running, "/fine-tunes", "key-a")
+    clock.at = 701
+    status(running, f"{PATHS['metrics']}?global_step_from=5", "key-b")
+    status(running, "/models", None)
+    seen = [(asked.endpoint, asked.job_id, asked.key, asked.query, asked.at - START) for asked in running.requests]
+    assert seen == [
+        ("list", None, "key-a", {}, 700),
+        ("metrics", PLAN.id, "key-b", {"global_step_from": "5"}, 701),
+        (None, None, None, {}, 701),
+    ]
+
+
+def test_requests_are_kept_whatever_became_of_them() -> None:
+    running = Simulator(Script([PLAN]), key=KEY, clock=Clock(), requests_per_minute=1)
+    running.faults = [Fault("events", status=500)]
+    for name in ("events", "list"):
+        status(running, PATHS[name])
+    status(running, PATHS["retrieve"], "wrong")
+    assert [asked.endpoint for asked in running.requests] == ["events", "list", "retrieve"]
+
+
+def test_of_the_requests_the_newest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.simulator.api.REQUESTS_KEPT", 2)
+    running = simulator(PLAN, at=700)
+    for name in ("list", "retrieve", "events"):
+        status(running, PATHS[name])
+    assert [asked.endpoint for asked in running.requests] == ["retrieve", "events"]
 
 
 # HTTP

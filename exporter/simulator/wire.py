@@ -1,0 +1,48 @@
+"""The shapes in which the API shows a job: views of its full object."""
+
+from collections.abc import Callable
+from typing import Literal
+
+from exporter.simulator.plan import Json
+
+Shape = Literal["live", "reference"]
+
+# fmt: off
+REFERENCE = """id training_file validation_file model model_output_name model_output_path trainingfile_numlines
+    trainingfile_size created_at updated_at n_epochs n_checkpoints n_evals batch_size learning_rate lr_scheduler
+    warmup_ratio max_grad_norm weight_decay eval_steps train_on_inputs training_method training_type status job_id
+    events token_count param_count total_price epochs_completed queue_depth wandb_project_name wandb_url
+    from_checkpoint""".split()
+LIVE = """id status created_at updated_at started_at model suffix token_count total_price n_epochs progress
+    training_type training_method user_id owner_address""".split()
+LIVE_LEVELS = {"info": "Info", "warning": "Warning", "error": "Error"}  # and "" on old jobs
+# fmt: on
+
+
+def live(job: Json) -> Json:
+    """The truncated object that the live API lists, of a full one: no events, no figures of the training."""
+    return {name: job[name] for name in LIVE} | {"events": []}
+
+
+def reference(job: Json) -> Json:
+    """What the reference page has of a full object, in lists as well as alone."""
+    training = {"training_type": {"type": job["training_type"]["type"]}}
+    training["training_method"] = {"method": job["training_method"]["method"]}
+    return {name: job[name] for name in REFERENCE} | training
+
+
+def _live_detail(job: Json) -> Json:
+    return job | {"events": [_live_event(event) for event in job["events"]]}
+
+
+def _live_event(event: Json) -> Json:
+    kind = "COMPRESSING_MODEL" if event["type"] == "model_compressing" else event["type"].upper()
+    changed = {"type": kind, "level": LIVE_LEVELS.get(event["level"], "")}
+    return {name: event[name] for name in ("object", "created_at", "message")} | changed
+
+
+View = Callable[[Json], Json]
+SHAPES: dict[Shape, tuple[View, View]] = {  # of a list's jobs, of one alone
+    "live": (live, _live_detail),
+    "reference": (reference, reference),
+}
