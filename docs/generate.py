@@ -1,11 +1,15 @@
 """Writes what follows from the code: docs/metrics.md, docs/configuration.md and the tables of README.md."""
 
+import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from exporter.config import settings
-from exporter.metrics import PREFIX, ROWS, Row, Scope
+from exporter.metrics import PREFIX, ROWS, Row, Scope, samples
+from exporter.models import parse_job, parse_jobs, parse_training
+from exporter.simulator import Plan, job, live, training_rows
+from exporter.snapshot import JobState, detailed, listed, trained
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
@@ -13,7 +17,7 @@ README = HERE.parent / "README.md"
 SCOPES = {
     Scope.ACCOUNT: "All jobs of an account together. They vanish `--poll.max-staleness` after the last good poll.",
     Scope.JOB: "One job each. They vanish likewise, and with the job when it leaves the list.",
-    Scope.POLL: "How the polls of an account go. They are always there once there was a poll.",
+    Scope.POLL: "An account's polls, its settings, and what was seen to happen. They are always there.",
     Scope.EXPORTER: "The exporter itself. Beside it stand the standard `process_*` metrics.",
 }
 MAIN_METRICS = (
@@ -53,7 +57,33 @@ def _metrics() -> str:
     for scope, about in SCOPES.items():
         rows = [row for row in ROWS if row.scope is scope]
         parts.append(f"\n## {scope.value.capitalize()}\n\n{about}\n\n{_metric_table(rows)}")
+    parts.append(
+        "\n## What a job costs\n\n"
+        "Series of one running job; `--jobs.retention`, `--jobs.limit` and `--metrics.exclude` bound them all.\n\n"
+        + _table(("asked of the API", "series"), ((kind, str(count)) for kind, count in cost_of_a_job().items()))
+    )
     return "".join(parts)
+
+
+def cost_of_a_job() -> dict[str, int]:
+    """How many series a running job has, by what is asked of the API: one of the simulator's, in the live shape."""
+    plan = Plan(id="ft-1", created=0.0, train=3600.0, n_evals=10)
+    now = 2400.0
+    [in_list] = parse_jobs(json.dumps({"data": [live(job(plan, now))]}).encode()).jobs
+    [in_detail] = parse_job(json.dumps(job(plan, now)).encode()).jobs
+    from_list = listed(in_list.fields, now, None, details=False)
+    with_details = detailed(from_list, in_detail.fields, now)
+    rows = parse_training(json.dumps({"metrics": training_rows(plan, now)}).encode())
+    with_training = trained(with_details, rows, now)
+    return {
+        "from the list": _series(from_list),
+        "with details": _series(with_details),
+        "with training metrics": _series(with_training),
+    }
+
+
+def _series(state: JobState) -> int:
+    return sum(len(list(samples(row, row.read(state)))) for row in ROWS if row.scope is Scope.JOB)
 
 
 def _metric_table(rows: Iterable[Row]) -> str:

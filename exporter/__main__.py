@@ -5,12 +5,14 @@ import json
 import logging
 import os
 import platform
+import queue
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from importlib.metadata import distribution
 
 from pydantic import SecretStr
@@ -18,47 +20,59 @@ from typing_extensions import override
 
 from exporter import __version__
 from exporter.api import BadKeyError, Client, KeyFile, clean_key
-from exporter.config import PROGRAM, ConfigError, Settings, load, unknown_variables
+from exporter.config import PROGRAM, Account, ConfigError, Settings, load, unknown_variables
 from exporter.exposition import Exposition
-from exporter.poller import Intervals, Poller
+from exporter.poller import Poller, Schedule
 from exporter.simulator import Fleet, Simulator
-from exporter.snapshot import Board, Exporter
-from exporter.web import Server, application
+from exporter.snapshot import STUCK_AFTER, Board, Exporter, Selection, Terms
+from exporter.web import Application, Server, application
 
 log = logging.getLogger(__name__)
-
-ACCOUNT = "default"
 
 # A list of jobs is many objects and no garbage: with Python's own thresholds the collector goes through all of them
 # several times while they are made, which is a third of the time that parsing a long list takes.
 GC_THRESHOLDS = (50_000, 10, 10)
 
 _DEMO_KEY = "demo"
+_SECONDS_APART = 0.02  # between the first polls of several accounts
 
 
 def main() -> int:
     """Runs the command. The exit code is 0 for an end that was asked for, 1 for a failure, 2 for a configuration that
     cannot be used."""
     gc.set_threshold(*GC_THRESHOLDS)
-    about = Exporter(__version__, _revision(), platform.python_version())
+    about = Exporter(__version__, _revision(), platform.python_version(), reloaded=time.time())
+    version = f"{PROGRAM}, version {about.version} (revision {about.revision}, Python {about.python_version})"
     try:
-        version = f"{PROGRAM}, version {about.version} (revision {about.revision}, Python {about.python_version})"
-        settings = load(sys.argv[1:], version)
         with ExitStack() as stack:
-            if settings.demo:
-                settings = _simulated(settings, stack)
-            key = _key(settings)
+            point = _demo(load(sys.argv[1:], version), stack)
+
+            def read() -> Settings:
+                return point(load(sys.argv[1:], version))
+
+            settings = read()
+            board = Board(about, {})
+            pollers = Pollers(board, _works(settings))
             if settings.config_check:
                 print("the configuration is good")
                 return 0
             _log_to_stderr(settings)
-            return _run(settings, key, about, stack)
+            exclude = "|".join(settings.metrics_exclude)
+            exposition = Exposition(board, max_staleness=settings.poll_max_staleness, exclude=exclude)
+            if settings.once:
+                pollers.poll_once()
+                sys.stdout.buffer.write(exposition.page().body)
+                return 0 if all(account.polls.up for account in board.read().accounts.values()) else 1
+            return _serve(settings, read, pollers, application(board, exposition, settings.web_telemetry_path), stack)
     except (ConfigError, BadKeyError) as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
 
 
-def _simulated(settings: Settings, stack: ExitStack) -> Settings:
+def _demo(settings: Settings, stack: ExitStack) -> Callable[[Settings], Settings]:
+    """What points settings at the simulator, which it starts; nothing but the settings themselves without `--demo`."""
+    if not settings.demo:
+        return lambda settings: settings
     fleet = Fleet(
         jobs=settings.simulator_jobs,
         seed=settings.simulator_seed,
@@ -66,45 +80,117 @@ def _simulated(settings: Settings, stack: ExitStack) -> Settings:
         start=time.time(),
     )
     simulator = stack.enter_context(Simulator(fleet, shape=settings.simulator_shape, key=_DEMO_KEY))
-    return settings.model_copy(
-        update={
-            "together_base_url": simulator.url,
-            "together_api_key": SecretStr(_DEMO_KEY),
-            "together_api_key_file": None,
-        }
-    )
+    simulated = {
+        "together_base_url": simulator.url,
+        "together_api_key": SecretStr(_DEMO_KEY),
+        "together_api_key_file": None,
+        "accounts": (),
+    }
+    return lambda settings: settings.model_copy(update=simulated)
 
 
-def _key(settings: Settings) -> Callable[[], str]:
-    if settings.together_api_key_file:
-        return KeyFile(settings.together_api_key_file)
-    if settings.together_api_key:
-        key = clean_key(settings.together_api_key.get_secret_value(), "TOGETHER_API_KEY")
+@dataclass(frozen=True, slots=True)
+class Work:
+    """All that the polls of an account depend on."""
+
+    account: Account
+    key: SecretStr | None
+    base_url: str
+    timeout: float
+    schedule: Schedule
+
+    @property
+    def terms(self) -> Terms:
+        """What the user laid down for the account."""
+        return Terms(self.account.budget_usd_per_month, STUCK_AFTER | self.account.stuck_after)
+
+    def poller(self, board: Board) -> Poller:
+        """A poller that does this; `BadKeyError` where the key cannot be had."""
+        client = Client(
+            self.base_url,
+            self._key_source(),
+            user_agent=f"{PROGRAM}/{__version__}",
+            timeout=self.timeout,
+            connections=self.schedule.concurrency + 1,
+        )
+        return Poller(self.account.name, client, board, self.schedule)
+
+    def _key_source(self) -> Callable[[], str]:
+        if self.account.api_key_file:
+            return KeyFile(self.account.api_key_file)
+        text = self.key.get_secret_value() if self.key else ""
+        key = clean_key(text, f"{self.account.api_key_env}")
         return lambda: key
-    raise ConfigError("no API key: set TOGETHER_API_KEY, or --together.api-key-file to a file that holds it")
 
 
-def _run(settings: Settings, key: Callable[[], str], about: Exporter, stack: ExitStack) -> int:
-    board = Board(about, [ACCOUNT])
-    client = Client(
-        settings.together_base_url,
-        key,
-        user_agent=f"{PROGRAM}/{about.version}",
-        timeout=settings.together_timeout,
+def _works(settings: Settings) -> dict[str, Work]:
+    schedule = Schedule(
+        active=settings.poll_interval,
+        idle=settings.poll_idle_interval,
+        details=settings.details_mode,
+        concurrency=settings.details_concurrency,
+        requests_per_minute=settings.details_requests_per_minute,
+        training=settings.training_enabled,
+        selection=Selection(settings.jobs_retention, settings.jobs_limit),
     )
-    poller = Poller(ACCOUNT, client, board, Intervals(settings.poll_interval, settings.poll_idle_interval))
-    exposition = Exposition(board, max_staleness=settings.poll_max_staleness)
-    if settings.once:
-        poller.cycle()
-        sys.stdout.buffer.write(exposition.page().body)
-        return 0 if all(account.polls.up for account in board.read().accounts.values()) else 1
 
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    def work(account: Account) -> Work:
+        # The settings know the key of TOGETHER_API_KEY; in the demo it is the simulator's.
+        of_settings = account.api_key_env == "TOGETHER_API_KEY" and settings.together_api_key
+        key = of_settings or SecretStr(os.environ.get(account.api_key_env or "", ""))
+        base_url = account.base_url or settings.together_base_url
+        return Work(account, key, base_url, settings.together_timeout, schedule)
+
+    return {account.name: work(account) for account in settings.effective_accounts()}
+
+
+class Pollers:
+    """A poller for each account. `BadKeyError` where a key cannot be had; then nothing has changed."""
+
+    def __init__(self, board: Board, works: Mapping[str, Work]) -> None:
+        self.board = board
+        self._works: Mapping[str, Work] = {}
+        self._pollers: dict[str, Poller] = {}
+        self.arrange(works)
+
+    def arrange(self, works: Mapping[str, Work]) -> list[str]:
+        """Makes these the accounts that are polled, and returns those that are new or changed: they have another
+        poller, not started yet. Accounts that stay keep their state."""
+        changed = {name: work.poller(self.board) for name, work in works.items() if self._works.get(name) != work}
+        self.board.arrange({name: work.terms for name, work in works.items()})
+        for name in self._works.keys() - works.keys() | changed.keys() & self._pollers.keys():
+            self._pollers.pop(name).stop()
+        self._pollers |= changed
+        self._works = works
+        return list(changed)
+
+    @property
+    def names(self) -> list[str]:
+        """The accounts."""
+        return list(self._pollers)
+
+    def start(self, names: Iterable[str]) -> None:
+        """Starts the pollers of these accounts."""
+        for number, name in enumerate(names):
+            # A call under way may last longer than a stop should: the threads are not waited for.
+            run, delay = self._pollers[name].run, number * _SECONDS_APART
+            threading.Thread(target=run, args=(delay,), name=f"poll {name}", daemon=True).start()
+
+    def poll_once(self) -> None:
+        """Polls every account once, in this thread."""
+        for poller in self._pollers.values():
+            poller.cycle()
+            poller.settle()
+
+
+def _serve(
+    settings: Settings, read: Callable[[], Settings], pollers: Pollers, app: Application, stack: ExitStack
+) -> int:
+    wanted: queue.SimpleQueue[str] = queue.SimpleQueue()
+    for number, what in ((signal.SIGTERM, "stop"), (signal.SIGINT, "stop"), (signal.SIGHUP, "reload")):
+        signal.signal(number, lambda *_, what=what: wanted.put(what))
     for variable in unknown_variables(os.environ):
         log.warning("unknown environment variable", extra={"variable": variable})
-    app = application(board, exposition, settings.web_telemetry_path)
     for address in settings.web_listen_address:
         try:
             server = Server(address, app)
@@ -112,12 +198,42 @@ def _run(settings: Settings, key: Callable[[], str], about: Exporter, stack: Exi
             log.error("cannot listen", extra={"address": address, "error": error.strerror})  # noqa: TRY400 - says it all
             return 1
         stack.callback(server.stop)
-        log.info("listening", extra={"address": address, "port": server.port, "version": about.version})
-    # A call under way may last longer than a stop should: the thread is not waited for.
-    threading.Thread(target=poller.run, args=(stop,), name=f"poll {ACCOUNT}", daemon=True).start()
-    stop.wait()
+        log.info("listening", extra={"address": address, "port": server.port, "version": __version__})
+    pollers.start(pollers.names)
+    while wanted.get() != "stop":
+        settings = _reload(settings, read, pollers)
     log.info("stopped")
     return 0
+
+
+def _reload(settings: Settings, read: Callable[[], Settings], pollers: Pollers) -> Settings:
+    """Puts what the files say now in force, and returns it; where that is not good, all stays as it was."""
+    board = pollers.board
+    exporter = board.read().exporter
+    try:
+        found = read()
+        pollers.start(pollers.arrange(_works(found)))
+    except (ConfigError, BadKeyError) as error:
+        log.error("reload failed, the old configuration stays", extra={"error": str(error)})  # noqa: TRY400 - says it all
+        board.tell(replace(exporter, reload_good=False))
+        return settings
+    board.tell(replace(exporter, reload_good=True, reloaded=time.time()))
+    log.info("reloaded", extra={"accounts": len(board.read().accounts)})
+    later = [field for field in _FIXED if getattr(found, field) != getattr(settings, field)]
+    if later:
+        log.warning("some settings take effect at the next start only", extra={"settings": " ".join(later)})
+    return found
+
+
+_FIXED = (
+    "demo",
+    "log_format",
+    "log_level",
+    "metrics_exclude",
+    "poll_max_staleness",
+    "web_listen_address",
+    "web_telemetry_path",
+)
 
 
 def _revision() -> str:

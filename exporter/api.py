@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -112,7 +112,7 @@ class KeyFile:
 
 
 class Client:
-    """Calls for one account, over one pool of connections.
+    """Calls for one account; `connections` are kept open for the next ones.
 
     `key` is asked for the API key at each call. `timeout` (seconds) bounds connecting and each read, three times that
     a whole call; `max_bytes` an answer. A redirect is never followed: it would take the key to another place.
@@ -125,6 +125,7 @@ class Client:
         *,
         user_agent: str,
         timeout: float = 10.0,
+        connections: int = 5,
         max_bytes: int = MAX_BYTES,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -136,11 +137,24 @@ class Client:
         self._session = requests.Session()
         self._session.headers.update({"User-Agent": user_agent, "Accept": "application/json"})
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, _Adapter())
+            self._session.mount(scheme, _Adapter(pool_maxsize=connections))
 
     def jobs(self) -> Answer:
         """`GET /fine-tunes`: the list of all jobs."""
         return self._get("/fine-tunes")
+
+    def job(self, job_id: str) -> Answer:
+        """`GET /fine-tunes/{id}`: all that there is of one job."""
+        return self._get(f"/fine-tunes/{quote(job_id, safe='')}")
+
+    def events(self, job_id: str) -> Answer:
+        """`GET /fine-tunes/{id}/events`."""
+        return self._get(f"/fine-tunes/{quote(job_id, safe='')}/events")
+
+    def metrics(self, job_id: str, step: int) -> Answer:
+        """`GET /fine-tunes/{id}/metrics`: training rows from the step on, all of them from 0."""
+        query = {"global_step_from": step} if step else {}
+        return self._get(f"/fine-tunes/{quote(job_id, safe='')}/metrics", **query)
 
     def close(self) -> None:
         """Closes the connections."""

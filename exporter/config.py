@@ -11,11 +11,21 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
+from typing import Annotated, Any, Literal, NoReturn, Self, get_args, get_origin
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import override
@@ -76,6 +86,50 @@ Address = Annotated[str, AfterValidator(_address)]
 Addresses = Annotated[tuple[Address, ...], NoDecode, BeforeValidator(_words), Field(min_length=1)]
 
 
+def _regex(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"must be a regular expression ({error})") from None
+    return pattern
+
+
+Regexes = Annotated[tuple[Annotated[str, AfterValidator(_regex)], ...], NoDecode, BeforeValidator(_words)]
+ActiveStatus = Literal["pending", "queued", "running", "compressing", "uploading", "cancel_requested"]
+
+
+class Account(BaseModel):
+    """One entry of `accounts:`, or the one account that flags and variables describe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, max_length=128)
+    api_key_file: Path | None = None
+    api_key_env: str | None = None
+    base_url: Url | None = None
+    budget_usd_per_month: float | None = Field(None, gt=0, allow_inf_nan=False)
+    stuck_after: dict[ActiveStatus, Duration] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _dashes_or_underscores(cls, value: object) -> object:
+        return {str(key).replace("-", "_"): item for key, item in value.items()} if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _one_key(self) -> Self:
+        if (self.api_key_file is None) == (self.api_key_env is None):
+            raise ValueError("must have either api_key_file or api_key_env")
+        return self
+
+
+def _distinct(accounts: tuple[Account, ...]) -> tuple[Account, ...]:
+    names = [account.name for account in accounts]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"must have a name each: {name!r} stands there twice")
+    return accounts
+
+
 def _setting(default: object, takes: str, help_: str, *, also: AliasChoices | None = None) -> Any:
     return Field(default, description=help_, validation_alias=also, json_schema_extra={"takes": takes})
 
@@ -114,6 +168,23 @@ class Settings(BaseSettings):
     poll_max_staleness: Duration = _setting(
         "10m", "DURATION", "after that long without a good poll the figures of jobs and accounts vanish"
     )
+    details_mode: Literal["auto", "always", "off"] = _setting(
+        "auto", "", "whether jobs are asked about one by one: where the list leaves fields out, always, or never"
+    )
+    details_concurrency: Annotated[int, Field(ge=1, le=100)] = _setting(
+        4, "N", "most calls about single jobs at a time, for an account"
+    )
+    details_requests_per_minute: Annotated[int, Field(ge=1)] = _setting(
+        120, "N", "most calls about single jobs in any minute, for an account"
+    )
+    training_enabled: bool = _setting(False, "", "ask for the training metrics (loss and others) of running jobs")
+    jobs_retention: Duration = _setting(
+        "7d", "DURATION", "how long a job that ended keeps its own series; sums keep it always"
+    )
+    jobs_limit: Annotated[int, Field(ge=0)] = _setting(
+        5000, "N", "most jobs of an account with series of their own: active ones first, then the newest"
+    )
+    metrics_exclude: Regexes = _setting((), "REGEX", "whole names of metrics that are not served; repeatable")
     web_listen_address: Addresses = _setting((":10124",), "[HOST]:PORT", "where to serve; repeatable")
     web_telemetry_path: UrlPath = _setting("/metrics", "PATH", "path of the metrics")
     log_level: Literal["debug", "info", "warning", "error"] = _setting("info", "", "least level that is logged")
@@ -126,6 +197,27 @@ class Settings(BaseSettings):
     )
     simulator_shape: Literal["live", "reference"] = _setting("live", "", "the shape of the simulated list")
     simulator_seed: int = _setting(1, "N", "another number is another simulated account")
+
+    accounts: Annotated[tuple[Account, ...], NoDecode, AfterValidator(_distinct)] = Field(())
+
+    def effective_accounts(self) -> tuple[Account, ...]:
+        """The accounts of the file, or the one that flags and variables describe; `ConfigError` where there is no
+        key."""
+        if self.accounts:
+            folder = (self.config_file or Path()).parent  # where Prometheus too looks for files that a file names
+            return tuple(
+                account.model_copy(update={"api_key_file": folder / account.api_key_file})
+                if account.api_key_file
+                else account
+                for account in self.accounts
+            )
+        file, env = self.together_api_key_file, None if self.together_api_key_file else "TOGETHER_API_KEY"
+        if file is None and self.together_api_key is None:
+            raise ConfigError(
+                "no API key: set TOGETHER_API_KEY, --together.api-key-file to a file that holds it, or `accounts:` in"
+                " --config.file"
+            )
+        return (Account(name="default", api_key_file=file, api_key_env=env),)
 
     @classmethod
     @override
@@ -188,13 +280,17 @@ class _FileSource(PydanticBaseSettingsSource):
     @override
     def __call__(self) -> dict[str, Any]:
         path = self.current_state.get("config_file")
-        return {field: value for field, (value, _) in read_file(Path(path)).items()} if path else {}
+        found = {field: value for field, (value, _) in read_file(Path(path)).items()} if path else {}
+        if path and isinstance(file := found.get("together_api_key_file"), str):
+            found["together_api_key_file"] = Path(path).parent / file
+        return found
 
 
 def read_file(path: Path) -> dict[str, tuple[Any, int]]:
     """The settings in a YAML file by field, each with its line; `ConfigError` where it cannot be read or has a key
     that is not known."""
     fields = {setting.flag: setting.field for setting in settings() if not setting.flag.startswith("config.")}
+    fields["accounts"] = "accounts"
     found: dict[str, tuple[Any, int]] = {}
 
     def walk(node: yaml.Node, prefix: str) -> None:
@@ -237,19 +333,23 @@ def load(argv: Sequence[str], version: str) -> Settings:
     try:
         return Settings(**flags)
     except ValidationError as error:
-        by_name = {name: setting for setting in settings() for name in (setting.field, *setting.variables)}
-        problems = {by_name[str(problem["loc"][0])].flag: problem for problem in error.errors(include_url=False)}
-        raise ConfigError(
-            "\n".join(
-                f"{_place(by_name[str(problem['loc'][0])], flags)}: {_says(problem)}" for problem in problems.values()
-            )
-        ) from None
+        problems = {str(problem["loc"][:2]): problem for problem in error.errors(include_url=False)}
+        raise ConfigError("\n".join(_line(problem, flags) for problem in problems.values())) from None
 
 
-def _says(problem: ErrorDetails) -> str:
+def _line(problem: ErrorDetails, flags: Mapping[str, Any]) -> str:
+    """What is wrong, where, as one line."""
+    field, *inside = problem["loc"]
     message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     given = repr(problem["input"])
-    return message if "@" in given else f"{message}, not {given}"  # a password in a URL is not for the terminal
+    # A password in a URL is not for the terminal, and a whole account no help.
+    shown = "" if "@" in given or isinstance(problem["input"], dict | tuple | list) else f", not {given}"
+    if field == "accounts":
+        within = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in inside)
+        place = f"{_place_in_file('accounts', flags)}accounts{within}"
+    else:
+        place = _place(next(s for s in settings() if field in (s.field, *s.variables)), flags)
+    return f"{place}: {message}{shown}"
 
 
 def _place(setting: Setting, flags: Mapping[str, Any]) -> str:
@@ -258,9 +358,13 @@ def _place(setting: Setting, flags: Mapping[str, Any]) -> str:
     for variable in setting.variables:
         if os.environ.get(variable):
             return variable
+    return f"{_place_in_file(setting.field, flags)}{setting.flag}"
+
+
+def _place_in_file(field: str, flags: Mapping[str, Any]) -> str:
     path = flags.get("config_file") or os.environ[f"{ENV_PREFIX}CONFIG_FILE"]
-    _, line = read_file(Path(path))[setting.field]
-    return f"{path}:{line}: {setting.flag}"
+    _, line = read_file(Path(path))[field]
+    return f"{path}:{line}: "
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,4 +1,4 @@
-"""HTTP: `/metrics`, a landing page, `/-/healthy` and `/-/ready`, served from the board alone.
+"""HTTP: `/metrics`, service discovery, a landing page, health and readiness, served from the board alone.
 
 The server is prometheus-client's. What is changed: whatever a client can draw out (sending a request, taking an answer)
 happens in that connection's own thread, with a deadline, so that no silent client holds up a scrape.
@@ -6,6 +6,7 @@ happens in that connection's own thread, with a deadline, so that no silent clie
 
 import html
 import io
+import json
 import logging
 import socket
 import sys
@@ -13,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
+from urllib.parse import parse_qs
 from wsgiref.simple_server import WSGIRequestHandler
 
 from prometheus_client.exposition import ThreadingWSGIServer, gzip_accepted
@@ -44,11 +46,26 @@ def application(board: Board, exposition: Exposition, telemetry_path: str) -> Ap
 
     def metrics(environ: Environ) -> Answer:
         gzip = gzip_accepted(environ.get("HTTP_ACCEPT_ENCODING", ""))
-        page = exposition.page(environ.get("HTTP_ACCEPT", ""), gzip=gzip)
+        account = next(iter(parse_qs(environ["QUERY_STRING"]).get("account", ())), None)
+        try:
+            page = exposition.page(environ.get("HTTP_ACCEPT", ""), gzip=gzip, account=account)
+        except KeyError:
+            return _plain("404 Not Found", f"there is no account {account!r}; /sd lists all")
         headers = [("Content-Type", page.content_type), ("Vary", "Accept, Accept-Encoding")]
         if page.content_encoding:
             headers.append(("Content-Encoding", page.content_encoding))
         return "200 OK", headers, page.body
+
+    def discovery(environ: Environ) -> Answer:
+        here = environ.get("HTTP_HOST") or f"{environ['SERVER_NAME']}:{environ['SERVER_PORT']}"
+        targets = [
+            {
+                "targets": [here],
+                "labels": {"__metrics_path__": telemetry_path, "__param_account": name, "account": name},
+            }
+            for name in board.read().accounts
+        ]
+        return "200 OK", [("Content-Type", "application/json")], json.dumps(targets).encode()
 
     def landing(_: Environ) -> Answer:
         return "200 OK", [("Content-Type", _HTML), *_PAGE_HEADERS], _landing_page(board.read(), telemetry_path)
@@ -62,7 +79,7 @@ def application(board: Board, exposition: Exposition, telemetry_path: str) -> Ap
             return _plain("503 Service Unavailable", f"not polled yet: {', '.join(waiting)}")
         return _plain("200 OK", "ready")
 
-    routes = {"/": landing, "/-/healthy": healthy, "/-/ready": ready, telemetry_path: metrics}
+    routes = {"/": landing, "/-/healthy": healthy, "/-/ready": ready, "/sd": discovery, telemetry_path: metrics}
 
     def answer(environ: Environ) -> Answer:
         path = environ["PATH_INFO"]
@@ -185,6 +202,7 @@ def _landing_page(state: State, telemetry_path: str) -> bytes:
 <p>Version {html.escape(state.exporter.version)}: metrics of Together AI's fine-tuning jobs for Prometheus.</p>
 <ul>
   <li><a href="{html.escape(telemetry_path)}">Metrics</a></li>
+  <li><a href="/sd">Service discovery</a>: one target for each account</li>
   <li><a href="/-/healthy">Health</a></li>
   <li><a href="/-/ready">Readiness</a></li>
 </ul>

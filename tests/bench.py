@@ -13,9 +13,9 @@ from exporter.exposition import Exposition
 from exporter.metrics import Collector
 from exporter.models import parse_jobs
 from exporter.simulator import Fleet, job, live, reference
-from exporter.snapshot import AccountState, Board, Polls, take
+from exporter.snapshot import AccountState, Polls
 from tests.programs import ExporterProcess, fetch, wait_for
-from tests.support import ABOUT, NOW, Wire, http, parse
+from tests.support import NOW, Wire, http, new_board, parse, snapshot
 
 SHAPES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"live": live, "reference": reference}
 COLUMNS = ("shape", "jobs", "list", "parse/json", "scrape/generate", "first scrape", "resident memory")
@@ -49,8 +49,8 @@ def body_of(count: int, form: Callable[[dict[str, Any]], dict[str, Any]]) -> byt
 
 def ratios(body: bytes) -> tuple[float, float]:
     """Parsing and validating against `json.loads`; a cached scrape against `generate_latest` of the same families."""
-    board = Board(ABOUT, ["default"])
-    board.publish("default", AccountState(Polls(up=True), take(parse_jobs(body).jobs, NOW)))
+    board = new_board()
+    board.publish("default", AccountState(polls=Polls(up=True), snapshot=snapshot(body)))
     exposition = Exposition(board, clock=lambda: NOW)
     registry = CollectorRegistry()
     registry.register(Collector(board, clock=lambda: NOW))

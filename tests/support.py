@@ -3,7 +3,9 @@
 import json
 import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -12,8 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.api import Client
 from exporter.exposition import Exposition
-from exporter.poller import Intervals, Poller
-from exporter.snapshot import Board, Exporter
+from exporter.models import parse_jobs
+from exporter.poller import Poller, Schedule
+from exporter.simulator import Plan, Script, Shape, Simulator
+from exporter.snapshot import Board, Exporter, Selection, Snapshot, Terms, listed, take
 
 ABOUT = Exporter("1.2.3", "abc", "3.11.0")
 NOW = 1_790_000_000.0  # 2026-09-21T14:13:20Z
@@ -32,6 +36,18 @@ def job(job_id: str = "ft-1", status: str = "running", **fields: Any) -> dict[st
 def jobs_json(*jobs: Any) -> bytes:
     """The body of a list with these jobs."""
     return json.dumps({"data": jobs}).encode()
+
+
+def new_board(*accounts: str) -> Board:
+    """A board with these accounts, `default` where none is named."""
+    return Board(ABOUT, {account: Terms() for account in accounts or ["default"]})
+
+
+def snapshot(body: bytes, before: Snapshot | None = None) -> Snapshot:
+    """The snapshot of a list's body at NOW."""
+    known = before.jobs if before else {}
+    jobs = parse_jobs(body).jobs
+    return take([listed(job.fields, NOW, known.get(job.id), details=False) for job in jobs], NOW, Selection())
 
 
 def http(body: bytes | str, status: str = "200 OK", **headers: str) -> bytes:
@@ -128,7 +144,10 @@ class World:
     timeout: float = 5.0
     max_bytes: int = 2**20
     luck: float = 0.5
-    board: Board = field(default_factory=lambda: Board(ABOUT, ["default"]))
+    schedule: Schedule = field(default_factory=lambda: Schedule(details="off"))
+    exclude: str = ""
+    stopwatch: Callable[[], float] = time.monotonic
+    board: Board = field(default_factory=new_board)
     opened: ClassVar[list["World"]] = []  # a fixture closes them
 
     def __post_init__(self) -> None:
@@ -145,15 +164,18 @@ class World:
             "default",
             self.client,
             self.board,
-            Intervals(active=30, idle=120),
+            self.schedule,
             clock=lambda: self.now,
+            stopwatch=self.stopwatch,
             random=lambda: self.luck,
         )
-        self.exposition = Exposition(self.board, max_staleness=600, clock=lambda: self.now)
+        self.exposition = Exposition(self.board, max_staleness=600, exclude=self.exclude, clock=lambda: self.now)
 
     def poll(self) -> float:
-        """One poll; the wait before the next, in seconds."""
-        return self.poller.cycle()
+        """One poll with the calls that follow it; the wait before the next, in seconds."""
+        wait = self.poller.cycle()
+        self.poller.settle()
+        return wait
 
     def scrape(self) -> Samples:
         """One scrape, in the text format."""
@@ -162,3 +184,20 @@ class World:
     def value(self, name: str, /, **labels: str) -> float | None:
         """The value of one series of the account, scraped now."""
         return self.scrape().get_one(name, account="default", **labels)
+
+
+@contextmanager
+def simulated(
+    *plans: Plan, schedule: Schedule | None = None, shape: Shape = "live", **options: Any
+) -> Iterator[tuple[Simulator, World]]:
+    """A simulator of hand-made jobs, and an exporter of it that asks for details; both go by the world's `now`."""
+    worlds: list[World] = []
+    fleet = Script(plans)
+    with Simulator(fleet, key=KEY, shape=shape, clock=lambda: worlds[0].now if worlds else NOW, **options) as simulator:
+        worlds.append(World(simulator.url, schedule=schedule or Schedule()))
+        yield simulator, worlds[0]
+
+
+def restarted(world: World) -> World:
+    """Another exporter of the same account at the same moment, which knows nothing of what the first one saw."""
+    return World(world.url, now=world.now, schedule=world.schedule)

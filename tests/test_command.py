@@ -44,7 +44,11 @@ def test_once_exits_1_where_the_poll_failed(simulator: Simulator) -> None:
 @pytest.mark.parametrize(
     ("flags", "env", "message"),
     [
-        ([], {}, "no API key: set TOGETHER_API_KEY, or --together.api-key-file to a file that holds it"),
+        (
+            [],
+            {},
+            "no API key: set TOGETHER_API_KEY, --together.api-key-file to a file that holds it, or `accounts:` in",
+        ),
         ([], {"TOGETHER_API_KEY": "two words"}, "TOGETHER_API_KEY holds something other than one word of printable"),
         ([], {"TOGETHER_API_KEY": "a\nb"}, "TOGETHER_API_KEY holds something other than one word of printable ASCII"),
         ([], {"TOGETHER_API_KEY_FILE": "/nowhere"}, "/nowhere: No such file or directory"),
@@ -129,7 +133,7 @@ def test_the_key_is_in_no_log_and_on_no_page(wire: Wire) -> None:
 
 def test_the_log_can_be_json(wire: Wire) -> None:
     wire.answer = http(jobs_json(job("ft-\n1", "new")))
-    done = run("--once", "--log.format=json", TOGETHER_API_KEY="k", TOGETHER_BASE_URL=wire.url)
+    done = run("--once", "--log.format=json", "--details.mode=off", TOGETHER_API_KEY="k", TOGETHER_BASE_URL=wire.url)
     poll, odd = map(json.loads, done.stderr.splitlines())
     assert (odd["level"], odd["msg"], odd["job_id"], odd["value"]) == ("warning", "unknown value", "ft-\n1", "new")
     assert (poll["level"], poll["msg"], poll["account"], poll["jobs"]) == ("info", "poll", "default", 1)
@@ -137,7 +141,7 @@ def test_the_log_can_be_json(wire: Wire) -> None:
 
 def test_a_name_with_a_newline_is_still_one_line_of_logfmt(wire: Wire) -> None:
     wire.answer = http(jobs_json(job('ft-\n"1"', "new")))
-    done = run("--once", TOGETHER_API_KEY="k", TOGETHER_BASE_URL=wire.url)
+    done = run("--once", "--details.mode=off", TOGETHER_API_KEY="k", TOGETHER_BASE_URL=wire.url)
     _, odd = done.stderr.splitlines()
     assert r'job_id="ft-\n\"1\""' in odd
 

@@ -22,6 +22,13 @@ def test_the_defaults_are_those_of_the_reference() -> None:
         "poll_interval": 30,
         "poll_idle_interval": 120,
         "poll_max_staleness": 600,
+        "details_mode": "auto",
+        "details_concurrency": 4,
+        "details_requests_per_minute": 120,
+        "training_enabled": False,
+        "jobs_retention": 604800,
+        "jobs_limit": 5000,
+        "metrics_exclude": (),
         "web_listen_address": (":10124",),
         "web_telemetry_path": "/metrics",
         "log_level": "info",
@@ -32,6 +39,7 @@ def test_the_defaults_are_those_of_the_reference() -> None:
         "simulator_speed": 60,
         "simulator_shape": "live",
         "simulator_seed": 1,
+        "accounts": (),
     }
 
 
@@ -142,7 +150,7 @@ def test_a_bad_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
             "poll:\n  interval: 30s\n  intervall: 3s\n",
             "c.yml:3: poll.intervall is not a setting; known here: idle-inter",
         ),
-        ("pol: {}\n", "c.yml:1: pol is not a setting; known here: demo, log, once, poll, simulator, together, web"),
+        ("pol: {}\n", "c.yml:1: pol is not a setting; known here: accounts, demo, details, jobs, log,"),
         ("\npoll: {interval: 30}\n", "c.yml:2: poll.interval: must be a duration such as 90s, 1h30m or 7d, not 30"),
         ("poll: 30s\n", "c.yml:1: poll must hold keys and values"),
         ("- a\n", "c.yml:1: the file must hold keys and values"),

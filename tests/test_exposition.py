@@ -11,9 +11,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 
 from exporter.exposition import Exposition
 from exporter.metrics import ROWS, Collector
-from exporter.models import STATUSES, parse_jobs
-from exporter.snapshot import AccountState, Board, Call, Polls, take
-from tests.support import ABOUT, NOW, Samples, job, jobs_json, parse
+from exporter.models import STATUSES
+from exporter.snapshot import AccountState, Board, Call, Polls
+from tests.support import NOW, Samples, job, jobs_json, new_board, parse, snapshot
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 
@@ -21,7 +21,7 @@ OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 def show(board: Board, *jobs: Any, account: str = "default") -> None:
     polls = Polls(up=True, last=NOW, rejected={"id": 1}).counting(Call("list", "200", 0.3))
     before = board.read().accounts[account].snapshot
-    board.publish(account, AccountState(polls, take(parse_jobs(jobs_json(*jobs)).jobs, NOW, before)))
+    board.publish(account, AccountState(polls=polls, snapshot=snapshot(jobs_json(*jobs), before)))
 
 
 def exposition(board: Board) -> Exposition:
@@ -65,7 +65,7 @@ maybe_jobs = st.fixed_dictionaries(
 @settings(max_examples=60)
 @given(st.dictionaries(st.text(min_size=1, max_size=30), maybe_jobs, max_size=4))
 def test_the_collector_and_the_exposition_agree_in_both_formats(jobs: dict[str, dict[str, Any]]) -> None:
-    board = Board(ABOUT, ["default"])
+    board = new_board()
     show(board, *({**fields, "id": job_id} for job_id, fields in jobs.items()))
     expected = by_collector(board)
     text = exposition(board).page().body.decode()
@@ -77,7 +77,7 @@ def test_the_collector_and_the_exposition_agree_in_both_formats(jobs: dict[str, 
 
 
 def test_formats_are_negotiated() -> None:
-    board = Board(ABOUT, ["default"])
+    board = new_board()
     show(board, job())
     page = exposition(board).page
     assert page("").content_type == "text/plain; version=0.0.4; charset=utf-8"
@@ -93,7 +93,7 @@ def test_formats_are_negotiated() -> None:
 
 @pytest.mark.parametrize("accept", ["", OPENMETRICS])
 def test_a_compressed_scrape_is_one_gzip_stream_of_the_same_text(accept: str) -> None:
-    board = Board(ABOUT, ["default"])
+    board = new_board()
     show(board, *(job(f"ft-{i}") for i in range(50)))
     scrapes = exposition(board)
     for _ in range(2):
@@ -107,19 +107,19 @@ def test_a_compressed_scrape_is_one_gzip_stream_of_the_same_text(accept: str) ->
 
 
 def test_what_did_not_change_is_not_rendered_again() -> None:
-    board = Board(ABOUT, ["default"])
+    board = new_board()
     show(board, job("ft-same"), job("ft-other", "queued"))
     before = board.read().accounts["default"].snapshot
     show(board, job("ft-same"), job("ft-other", "running"))
     after = board.read().accounts["default"].snapshot
     assert before is not None
     assert after is not None
-    assert after.jobs[0] is before.jobs[0]
-    assert after.jobs[1] is not before.jobs[1]
+    assert after.jobs["ft-same"] is before.jobs["ft-same"]
+    assert after.jobs["ft-other"] is not before.jobs["ft-other"]
 
 
 def test_a_scrape_after_a_change_shows_the_change_and_keeps_the_rest() -> None:
-    board = Board(ABOUT, ["default"])
+    board = new_board()
     scrapes = exposition(board)
     show(board, job("ft-same"), job("ft-other", "queued"), job("ft-gone"))
     scrapes.page()
@@ -128,7 +128,7 @@ def test_a_scrape_after_a_change_shows_the_change_and_keeps_the_rest() -> None:
 
 
 def test_both_formats_follow_the_board_when_scraped_in_turn() -> None:
-    board = Board(ABOUT, ["default"])
+    board = new_board()
     scrapes = exposition(board)
     for status in ("queued", "running", "completed"):
         show(board, job("ft-1", status))
@@ -139,12 +139,12 @@ def test_both_formats_follow_the_board_when_scraped_in_turn() -> None:
 
 
 def test_own_figures_are_fresh_at_every_scrape_while_the_snapshot_stays() -> None:
-    board = Board(ABOUT, ["default"])
+    board = new_board()
     show(board, job())
     scrapes = exposition(board)
     scrapes.page()
     state = board.read().accounts["default"]
-    board.publish("default", AccountState(Polls(up=False), state.snapshot))
+    board.publish("default", AccountState(polls=Polls(up=False), snapshot=state.snapshot))
     samples = parse(scrapes.page().body.decode())
     assert samples.get_one("up", account="default") == 0
     assert samples.get_one("jobs", account="default", status="running") == 1
@@ -152,7 +152,7 @@ def test_own_figures_are_fresh_at_every_scrape_while_the_snapshot_stays() -> Non
 
 
 def test_families_of_several_accounts_stand_together() -> None:
-    board = Board(ABOUT, ["a", "b"])
+    board = new_board("a", "b")
     show(board, job("ft-1"), account="a")
     show(board, job("ft-1"), account="b")
     text = exposition(board).page().body.decode()
@@ -161,6 +161,10 @@ def test_families_of_several_accounts_stand_together() -> None:
     assert without_process(parse(text)) == by_collector(board)
 
 
-def test_before_the_first_poll_there_is_only_the_exporter_itself() -> None:
-    samples = without_process(parse(exposition(Board(ABOUT, ["default"])).page().body.decode()))
-    assert samples.names() == {"exporter_build_info"}
+def test_before_the_first_poll_there_are_only_the_exporter_itself_and_the_settings() -> None:
+    samples = without_process(parse(exposition(new_board()).page().body.decode()))
+    assert samples.names() == {
+        "exporter_build_info",
+        "exporter_config_last_reload_successful",
+        "stuck_after_seconds",
+    }

@@ -85,7 +85,8 @@ def test_figures_stay_while_polls_fail_and_vanish_when_they_are_stale(wire: Wire
     assert world.value("jobs", status="running") == 1
     world.now += 1
     samples = world.scrape()
-    assert not {name for name in samples.names() if name.startswith("job")}
+    assert not {name for name, labels in samples if "job_id" in dict(labels)}
+    assert not samples.names() & {"jobs", "tokens", "price_usd", "month_price_usd"}
     assert samples.get_one("up", account="default") == 0
     assert samples.get_one("last_successful_poll_timestamp_seconds", account="default") == NOW
     assert samples.get_one("last_poll_timestamp_seconds", account="default") == NOW + 600
@@ -165,11 +166,10 @@ def test_a_netrc_does_not_replace_the_key(
 def test_run_polls_until_it_is_stopped(wire: Wire) -> None:
     wire.answer = IDLE
     world = World(wire.url)
-    stop = threading.Event()
-    thread = threading.Thread(target=world.poller.run, args=(stop,))
+    thread = threading.Thread(target=world.poller.run)
     thread.start()
     while world.value("up") is None:
         assert thread.is_alive()
-    stop.set()
+    world.poller.stop()
     thread.join(10)
     assert not thread.is_alive()

@@ -12,18 +12,17 @@ import pytest
 
 from exporter import web
 from exporter.exposition import Exposition
-from exporter.models import parse_jobs
-from exporter.snapshot import AccountState, Board, Polls, take
-from tests.support import ABOUT, NOW, job, jobs_json
+from exporter.snapshot import AccountState, Board, Polls
+from tests.support import NOW, job, jobs_json, new_board, snapshot
 
 
 def state(*jobs: object) -> AccountState:
-    return AccountState(Polls(up=True, last=NOW), take(parse_jobs(jobs_json(*jobs)).jobs, NOW))
+    return AccountState(polls=Polls(up=True, last=NOW), snapshot=snapshot(jobs_json(*jobs)))
 
 
 @pytest.fixture
 def board() -> Board:
-    board = Board(ABOUT, ["default"])
+    board = new_board()
     board.publish("default", state(job("ft-1")))
     return board
 
@@ -104,11 +103,11 @@ def test_there_is_nothing_elsewhere(board: Board, serve: Serve, path: str) -> No
 
 
 def test_it_is_healthy_before_the_first_poll_and_ready_after_it_good_or_bad(serve: Serve) -> None:
-    board = Board(ABOUT, ["default"])
+    board = new_board()
     server = serve(board)
     assert ask(server, "/-/healthy")[0] == 200
     assert ask(server, "/-/ready")[0] == 503
-    board.publish("default", AccountState(Polls(up=False, last=NOW)))
+    board.publish("default", AccountState(polls=Polls(up=False, last=NOW)))
     assert ask(server, "/-/ready")[0] == 200
 
 
@@ -122,7 +121,7 @@ def test_the_landing_page_links_to_the_metrics_and_says_how_the_polls_went(board
 
 
 def test_names_on_the_landing_page_are_escaped(serve: Serve) -> None:
-    board = Board(ABOUT, ["<script>"])
+    board = new_board("<script>")
     body = ask(serve(board), "/")[2]
     assert b"<script>" not in body
     assert b"&lt;script&gt;" in body
@@ -202,6 +201,6 @@ def test_a_page_that_fails_is_a_500_and_a_line_in_the_log(
     board: Board, serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = serve(board)
-    board.publish("default", None)  # type: ignore[arg-type]  # stands for a slip of ours
+    board.publish("default", AccountState(snapshot=5))  # type: ignore[arg-type]  # stands for a slip of ours
     assert ask(server, "/metrics")[0] == 500
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == ["page failed"]

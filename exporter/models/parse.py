@@ -87,10 +87,12 @@ def parse_job(body: bytes) -> JobList:
         return _mended([_object(body)])
 
 
-def parse_events(body: bytes) -> list[EventFields]:
-    """The answer of `GET /fine-tunes/{id}/events`, without odd ones; raises `BodyError` where it is no list."""
-    [job] = _mended([{"id": "-", "status": "-", "events": _list_in(_object(body), "data")}]).jobs
-    return job.fields.get("events") or []
+def parse_events(body: bytes, job_id: str) -> tuple[list[EventFields], tuple[UnknownValue, ...]]:
+    """The answer of `GET /fine-tunes/{id}/events` for the job `job_id`, and what of it was not understood; raises
+    `BodyError` where it is no list."""
+    # As the events of a job, an odd one is taken out in the one way that there is.
+    found = _mended([{"id": job_id, "status": "queued", "events": _list_in(_object(body), "data")}])
+    return found.jobs[0].fields.get("events") or [], found.unknown_values
 
 
 def parse_training(body: bytes) -> tuple[TrainingPoint, ...]:
