@@ -102,7 +102,12 @@ class Work:
     @property
     def terms(self) -> Terms:
         """What the user laid down for the account."""
-        return Terms(self.account.budget_usd_per_month, STUCK_AFTER | self.account.stuck_after)
+        return Terms(
+            self.account.budget_usd_per_month,
+            STUCK_AFTER | self.account.stuck_after,
+            self.account.failure_window,
+            self.account.failure_limit,
+        )
 
     def poller(self, board: Board) -> Poller:
         """A poller that does this; `BadKeyError` where the key cannot be had."""

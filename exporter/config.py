@@ -109,6 +109,8 @@ class Account(BaseModel):
     base_url: Url | None = None
     budget_usd_per_month: float | None = Field(None, gt=0, allow_inf_nan=False)
     stuck_after: dict[ActiveStatus, Duration] = Field(default_factory=dict)
+    failure_window: Duration = 6 * 3600.0
+    failure_limit: float = Field(0.5, gt=0, le=1, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod

@@ -167,4 +167,6 @@ def test_before_the_first_poll_there_are_only_the_exporter_itself_and_the_settin
         "exporter_build_info",
         "exporter_config_last_reload_successful",
         "stuck_after_seconds",
+        "failure_window_seconds",
+        "failure_limit_ratio",
     }

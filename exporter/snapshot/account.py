@@ -96,11 +96,16 @@ class Polls:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the user laid down for an account: the month's budget in US dollars, and after how many seconds without a
-    sign of life a job counts as stuck, by status."""
+    """What the user laid down for an account, for alerts to compare with."""
 
     budget_usd: float | None = None
+    """Budget of a calendar month in US dollars."""
     stuck_after: Mapping[str, float] = field(default_factory=lambda: STUCK_AFTER)
+    """Seconds without a sign of life after which a job counts as stuck, by status."""
+    failure_window: float = 6 * 3600.0
+    """Seconds after its end for which a job that failed is worth an alert."""
+    failure_limit: float = 0.5
+    """Part of the jobs that may fail, 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
