@@ -5,14 +5,18 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from exporter.config import settings
+from pydantic.fields import FieldInfo
+
+from exporter.config import Account, settings
 from exporter.metrics import PREFIX, ROWS, Row, Scope, samples
 from exporter.models import parse_job, parse_jobs, parse_training
 from exporter.simulator import Plan, job, live, training_rows
-from exporter.snapshot import JobState, detailed, listed, trained
+from exporter.snapshot import STUCK_AFTER, JobState, detailed, listed, trained
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
+
+ACCOUNTS = (HERE / "accounts.yml").read_text()
 
 SCOPES = {
     Scope.ACCOUNT: "All jobs of an account together. They vanish `--poll.max-staleness` after the last good poll.",
@@ -109,7 +113,27 @@ def _configuration() -> str:
         "repeatable flag's variable holds its values apart by spaces. Durations are written as Prometheus\n"
         "writes them: `90s`, `1h30m`, `7d`. The API key is only ever in `TOGETHER_API_KEY` or in a file.\n\n"
         + _table(("flag", "takes", "default", "meaning", "environment variable"), cells)
+        + "\n## Accounts\n\n"
+        "Several accounts stand in the file only. Each has its own thread, connections, back-off and budget of calls.\n"
+        "Paths are relative to the file. SIGHUP reads the files again: accounts are added, removed and changed, those\n"
+        "that stay keep their state, and a bad file changes nothing.\n\n"
+        f"```yaml\n{ACCOUNTS}```\n\n"
+        + _table(
+            ("key of an account", "default", "meaning"),
+            (
+                (f"`{name}`", _default(field), _sentence(field.description or ""))
+                for name, field in Account.model_fields.items()
+            ),
+        )
     )
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required() or field.default is None:
+        return ""
+    if field.default_factory is not None:
+        return ", ".join(f"`{status}: {seconds / 60:g}m`" for status, seconds in STUCK_AFTER.items())
+    return f"`{field.default:g}`" if field.default < 1 else f"`{field.default / 3600:g}h`"
 
 
 def _readme(text: str) -> str:

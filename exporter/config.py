@@ -103,14 +103,20 @@ class Account(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(min_length=1, max_length=128)
-    api_key_file: Path | None = None
-    api_key_env: str | None = None
-    base_url: Url | None = None
-    budget_usd_per_month: float | None = Field(None, gt=0, allow_inf_nan=False)
-    stuck_after: dict[ActiveStatus, Duration] = Field(default_factory=dict)
-    failure_window: Duration = 6 * 3600.0
-    failure_limit: float = Field(0.5, gt=0, le=1, allow_inf_nan=False)
+    name: str = Field(min_length=1, max_length=128, description="value of the label `account`")
+    api_key_file: Path | None = Field(None, description="file with the API key; this or `api_key_env`")
+    api_key_env: str | None = Field(None, description="environment variable with the API key")
+    base_url: Url | None = Field(None, description="where the API is, if elsewhere than `--together.base-url` says")
+    budget_usd_per_month: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="US dollars, for the budget alerts"
+    )
+    stuck_after: dict[ActiveStatus, Duration] = Field(
+        default_factory=dict, description="how long a job may show no sign of life before it counts as stuck, by status"
+    )
+    failure_window: Duration = Field(
+        6 * 3600.0, description="how long after its end a job that failed is worth an alert"
+    )
+    failure_limit: float = Field(0.5, gt=0, le=1, allow_inf_nan=False, description="part of the jobs that may fail")
 
     @model_validator(mode="before")
     @classmethod

@@ -123,7 +123,7 @@ def wants_details(state: JobState, schedule: Schedule) -> bool:
 
 
 def _wants_events(state: JobState, schedule: Schedule) -> bool:
-    return schedule.details != "off" and not state.job.events
+    return schedule.details != "off" and not state.fields.get("events")
 
 
 def _next_step(state: JobState) -> int:
@@ -263,7 +263,7 @@ class Poller:
             rejected={reason: sum(rejected.reason == reason for rejected in found.rejected) for reason in REASONS},
         )
         polls = self._noting(found.unknown_values, polls)
-        self._board.publish(self._account, replace(before, polls=polls).showing(snapshot))
+        self._board.publish(self._account, replace(before, polls=polls).showing(snapshot, snapshot.jobs.values()))
         return wait
 
     def _failed(self, error: ApiError, before: AccountState, at: float, seconds: float) -> float:
@@ -371,7 +371,7 @@ class Poller:
             after = outcome.after(known, at)
             if after is not known:
                 jobs = {**before.snapshot.jobs, task.job_id: after}
-                state = state.showing(take(jobs.values(), before.snapshot.at, self._schedule.selection))
+                state = state.showing(take(jobs.values(), before.snapshot.at, self._schedule.selection), [after])
             if task.endpoint == "retrieve" and _wants_events(after, self._schedule):
                 self._plan.appendleft(Task("events", task.job_id, task.ended))
         self._board.publish(self._account, state)

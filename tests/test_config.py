@@ -219,3 +219,56 @@ def test_variables_that_look_like_settings_are_told_but_for_those_that_kubernete
     }
     good = {"TOGETHER_EXPORTER_POLL_INTERVAL": "1s", "TOGETHER_API_KEY": "x"}
     assert unknown_variables({**slips, **kubernetes, **good}) == ["TOGETHER_EXPORTER_POLL_INTERVALL"]
+
+
+ACCOUNT = "accounts: [{name: a, api_key_env: A}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("accounts: [{name: a}]", "accounts[0]: must have either api_key_file or api_key_env"),
+        ("accounts: [{api_key_env: A}]", "accounts[0].name: Field required"),
+        ("accounts: [{name: '', api_key_env: A}]", "accounts[0].name: String should have at least 1 character, not ''"),
+        (f"{ACCOUNT}, {{name: a, api_key_env: B}}]", "accounts: must have a name each: 'a' stands there twice"),
+        (f"{ACCOUNT}, {{name: b, api_key_env: B, colour: x}}]", "accounts[1].colour: Extra inputs are not permitted"),
+        (f"{ACCOUNT}, {{name: b, api_key_env: B, api_key_file: f}}]", "accounts[1]: must have either api_key_file or"),
+        ("accounts: [{name: a, api_key_env: A, stuck_after: {done: 1h}}]", "accounts[0].stuck_after.done"),
+        (
+            "accounts: [{name: a, api_key_env: A, stuck_after: {queued: 60}}]",
+            "accounts[0].stuck_after.queued: must be a duration such as 90s, 1h30m or 7d, not 60",
+        ),
+        ("accounts: [{name: a, api_key_env: A, failure_limit: 2}]", "accounts[0].failure_limit: must be less than or"),
+        ("accounts: {a: b}", "accounts: must be a valid tuple"),
+    ],
+)
+def test_a_bad_account_is_one_line_that_names_it(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load([write(tmp_path / "c.yml", f"{text}\n")], "")
+    assert str(raised.value).startswith(f"{tmp_path}/c.yml:1: {message}")
+    assert "\n" not in str(raised.value)
+
+
+def test_accounts_may_be_written_with_dashes_and_find_their_keys_beside_the_file(tmp_path: Path) -> None:
+    text = "accounts: [{name: a, api-key-file: a.key, budget-usd-per-month: 5}, {name: b, api_key_file: /b.key}]\n"
+    a, b = load([write(tmp_path / "c.yml", text)], "").effective_accounts()
+    assert (a.name, a.api_key_file, a.budget_usd_per_month) == ("a", tmp_path / "a.key", 5)
+    assert b.api_key_file == Path("/b.key")
+
+
+def test_a_key_file_that_the_file_names_lies_beside_it(tmp_path: Path) -> None:
+    [account] = load([write(tmp_path / "c.yml", "together: {api-key-file: x.key}\n")], "").effective_accounts()
+    assert account.api_key_file == tmp_path / "x.key"
+
+
+def test_without_accounts_there_is_one_called_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOGETHER_API_KEY", "k")
+    [account] = load([], "").effective_accounts()
+    assert (account.name, account.api_key_env) == ("default", "TOGETHER_API_KEY")
+
+
+def test_the_documented_accounts_are_good() -> None:
+    documented = Path(__file__).parent.parent / "docs/accounts.yml"
+    names = [account.name for account in load([f"--config.file={documented}"], "").effective_accounts()]
+    assert names == ["research", "product"]
+    assert documented.read_text() in (documented.parent.parent / "README.md").read_text()

@@ -117,7 +117,7 @@ class AccountState:
     snapshot: Snapshot | None = None
     lifecycle: Lifecycle | None = None
 
-    def showing(self, snapshot: Snapshot) -> "AccountState":
-        """The same with a newer snapshot, and with what that tells of starts and ends."""
-        lifecycle = (self.lifecycle or Lifecycle(snapshot.at)).noting(snapshot.jobs.values())
+    def showing(self, snapshot: Snapshot, changed: Iterable[JobState]) -> "AccountState":
+        """The same with a newer snapshot, and with what the jobs that changed in it tell of starts and ends."""
+        lifecycle = (self.lifecycle or Lifecycle(snapshot.at)).noting(changed)
         return replace(self, snapshot=snapshot, lifecycle=lifecycle)
