@@ -143,7 +143,7 @@ def test_the_budget_goes_to_active_jobs_first_then_to_the_newest_finished() -> N
     finished = [Plan(id=f"ft-{hours}h", created=NOW - 86400 - hours * 3600) for hours in range(10)]
     schedule = Schedule(requests_per_minute=4, concurrency=1)
     stopwatch = 0.0
-    with simulated(*finished, RUNNING, schedule=schedule) as (simulator, first):
+    with simulated(*reversed(finished), RUNNING, schedule=schedule) as (simulator, first):
         world = World(simulator.url, schedule=schedule, stopwatch=lambda: stopwatch)
         order = []
         for _ in range(3):
@@ -213,6 +213,18 @@ def test_an_api_that_fails_is_not_asked_about_jobs() -> None:
         simulator.faults = [Fault("list", status=500)]
         world.poll()
         assert asked(simulator).total() == 0
+
+
+def test_calls_that_were_left_over_are_dropped_when_the_api_begins_to_fail() -> None:
+    schedule = Schedule(requests_per_minute=1)
+    stopwatch = 0.0
+    with simulated(RUNNING, QUEUED, schedule=schedule) as (simulator, _):
+        world = World(simulator.url, schedule=schedule, stopwatch=lambda: stopwatch)
+        world.poll()
+        simulator.faults = [Fault("list", status=500)]
+        stopwatch = 61.0
+        world.poll()
+        assert asked(simulator).total() == 1
 
 
 def test_slow_calls_about_one_job_delay_neither_the_list_nor_other_jobs() -> None:

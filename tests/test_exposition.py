@@ -12,7 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from exporter.exposition import Exposition
 from exporter.metrics import ROWS, Collector
 from exporter.models import STATUSES
-from exporter.snapshot import AccountState, Board, Call, Polls
+from exporter.snapshot import AccountState, Board, Call, Polls, Terms
 from tests.support import NOW, Samples, job, jobs_json, new_board, parse, snapshot
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
@@ -170,3 +170,20 @@ def test_before_the_first_poll_there_are_only_the_exporter_itself_and_the_settin
         "failure_window_seconds",
         "failure_limit_ratio",
     }
+
+
+def test_a_poll_that_ends_after_a_reload_does_not_bring_the_old_terms_back() -> None:
+    board = new_board("a")
+    polled = board.read().accounts["a"]
+    board.arrange({"a": Terms(budget_usd=7)})
+    board.publish("a", polled)
+    samples = parse(exposition(board).page().body.decode())
+    assert samples.get_one("budget_usd", account="a") == 7
+
+
+def test_a_poll_that_ends_after_its_account_was_removed_does_not_bring_it_back() -> None:
+    board = new_board("a", "b")
+    polled = board.read().accounts["a"]
+    board.arrange({"b": Terms()})
+    board.publish("a", polled)
+    assert list(board.read().accounts) == ["b"]

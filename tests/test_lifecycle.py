@@ -1,7 +1,7 @@
 """Counters of what the exporter saw happen: each job once, and never less."""
 
 from exporter.simulator import Plan
-from tests.support import NOW, World, restarted, simulated
+from tests.support import NOW, Wire, World, http, job, jobs_json, restarted, simulated
 
 # pending 60 s, queued 600 s, then a run of 180 + 1200 + 120 + 180 s
 WILL_END = Plan(id="ft-1", created=NOW - 1000)
@@ -122,3 +122,12 @@ def test_counters_stay_when_the_figures_are_stale() -> None:
         world.now += 3600
         assert ended(world) == 1
         assert world.value("jobs", status="completed") is None
+
+
+def test_a_clock_of_the_api_that_is_ahead_makes_no_old_end_a_new_one(wire: Wire) -> None:
+    ahead = "2026-09-21T14:14:20Z"  # a minute after NOW
+    wire.answer = http(jobs_json(job("ft-1", "completed", updated_at=ahead, started_at=ahead)))
+    world = World(wire.url)
+    for _ in range(2):
+        after(world, 30)
+    assert ended(world) == 0
