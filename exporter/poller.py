@@ -171,24 +171,26 @@ class Poller:
         due = self._stopwatch() + delay
         while True:
             if self._stopwatch() >= due:
-                due = self._stopwatch() + self._guarded_cycle()
+                due = self._stopwatch() + self._cycle_whatever_happens()
             self._launch()
             wait = due - self._stopwatch()
             try:
                 # With calls left over, look once a second whether the budget allows one.
                 outcome = self._inbox.get(timeout=max(min(wait, 1.0) if self._plan else wait, 0.0))
+                if outcome is None:
+                    break
+                self._absorb(outcome)
             except queue.Empty:
-                continue
-            if outcome is None:
-                break
-            self._absorb(outcome)
+                pass
+            except Exception:
+                log.exception("answer crashed", extra={"account": self._account})
         self._client.close()
 
     def stop(self) -> None:
         """Ends `run`, at once but for a call of the list that is under way."""
         self._inbox.put(None)
 
-    def _guarded_cycle(self) -> float:
+    def _cycle_whatever_happens(self) -> float:
         try:
             return self.cycle()
         except Exception:

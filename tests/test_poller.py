@@ -2,10 +2,15 @@
 
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from tests.support import NOW, Wire, World, http, job, jobs_json
+from exporter.poller import Schedule
+from exporter.simulator import Plan
+from tests.programs import wait_for
+from tests.support import NOW, Wire, World, http, job, jobs_json, simulated
 
 ACTIVE = http(jobs_json(job("ft-1", "running"), job("ft-2", "completed")))
 IDLE = http(jobs_json(job("ft-1", "completed")))
@@ -163,13 +168,45 @@ def test_a_netrc_does_not_replace_the_key(
     assert "Authorization: Bearer secret-key-of-the-tests" in wire.requests[0]
 
 
+@contextmanager
+def running(world: World) -> Iterator[threading.Thread]:
+    """The world's poller in a thread of its own, as in the real process."""
+    thread = threading.Thread(target=world.poller.run)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        world.poller.stop()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def test_a_slip_of_ours_in_a_poll_is_a_failed_poll_and_not_the_end(
+    wire: Wire, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(wire.url)
+    monkeypatch.setattr("exporter.poller.parse_jobs", lambda _: 1 / 0)
+    wire.answer = IDLE
+    with running(world) as thread:
+        wait_for(lambda: world.value("up") == 0)
+        assert thread.is_alive()
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_slip_of_ours_in_an_answer_about_one_job_ends_no_polls(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.poller.detailed", lambda *_: 1 / 0)
+    schedule = Schedule(active=0.1, idle=0.1)
+    with simulated(Plan(id="ft-1", created=NOW - 1800), schedule=schedule) as (simulator, world), running(world):
+        wait_for(lambda: sum(request.endpoint == "list" for request in simulator.requests) > 3)
+        assert world.value("up") == 1
+        assert world.value("job_status", job_id="ft-1", status="running") == 1
+    assert "answer crashed" in [record.getMessage() for record in caplog.records]
+
+
 def test_run_polls_until_it_is_stopped(wire: Wire) -> None:
     wire.answer = IDLE
     world = World(wire.url)
-    thread = threading.Thread(target=world.poller.run)
-    thread.start()
-    while world.value("up") is None:
-        assert thread.is_alive()
-    world.poller.stop()
-    thread.join(10)
-    assert not thread.is_alive()
+    with running(world):
+        wait_for(lambda: world.value("up") == 1)
