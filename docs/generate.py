@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+import yaml
 from pydantic.fields import FieldInfo
 
 from exporter.config import Account, settings
@@ -152,9 +153,34 @@ def _readme(text: str) -> str:
             for row in (by_name[PREFIX + name] for name in MAIN_METRICS)
         ),
     )
-    for name, table in (("flags", flags), ("metrics", metrics)):
+    for name, table in (("flags", flags), ("metrics", metrics), ("alerts", _alerts())):
         text = re.sub(f"(<!-- {name} -->\n).*(<!-- /{name} -->\n)", rf"\g<1>{table}\g<2>", text, flags=re.DOTALL)
     return text
+
+
+def _alerts() -> str:
+    groups = yaml.safe_load((HERE.parent / "deploy/prometheus/rules.yml").read_text())["groups"]
+    alerts = [rule for group in groups for rule in group["rules"] if "alert" in rule]
+    about = {rule["alert"]: (HERE / f"runbooks/{rule['alert']}.md").read_text() for rule in alerts}
+    return _table(
+        ("alert", "severity", "for", "meaning"),
+        (
+            (
+                f"[{name}](docs/runbooks/{name}.md)",
+                rule["labels"]["severity"],
+                rule.get("for", "0m"),
+                _meaning(about[name]),
+            )
+            for rule in alerts
+            for name in [rule["alert"]]
+        ),
+    )
+
+
+def _meaning(runbook: str) -> str:
+    """The first sentence of a runbook's section `Meaning`."""
+    text = " ".join(runbook.partition("## Meaning")[2].partition("\n## ")[0].split())
+    return re.split(r"(?<=\.) (?=[A-Z])", text, maxsplit=1)[0].replace("|", "\\|")
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -2,13 +2,16 @@
 
 import re
 import runpy
+import shutil
 import subprocess
 import venv
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
+from exporter.config import Settings
 from tests.programs import Program, Prometheus, fetch, free_port, wait_for
 
 ROOT = Path(__file__).parent.parent
@@ -40,9 +43,10 @@ def test_the_readmes_first_look_works_as_it_is_written(prometheus: str, tmp_path
     at = {"TOGETHER_EXPORTER_WEB_LISTEN_ADDRESS": f"127.0.0.1:{port}"}  # what is at 10124 now is not ours
     with Program("make", "demo", env=at, cwd=ROOT) as exporter:
         exporter.line("msg=poll ")
-        config = tmp_path / "prometheus.yml"
         [path] = re.findall(r"--config.file=(\S+)", start_prometheus)
-        config.write_text((ROOT / path).read_text().replace("localhost:10124", f"127.0.0.1:{port}"))
+        folder = shutil.copytree((ROOT / path).parent, tmp_path / "prometheus")
+        config = folder / Path(path).name
+        config.write_text(config.read_text().replace("localhost:10124", f"127.0.0.1:{port}"))
         assert f"127.0.0.1:{port}" in config.read_text()
         with Prometheus(prometheus, config, tmp_path / "data") as server:
             curl, flag, url = question.split()
@@ -73,3 +77,24 @@ def test_pip_install_in_a_fresh_environment_gives_a_working_command(tmp_path: Pa
     command = tmp_path / "venv/bin/together-finetune-exporter"
     done = subprocess.run([command, "--demo", "--once"], check=True, capture_output=True, text=True, cwd=tmp_path)
     assert "\ntogether_finetune_up" in done.stdout
+
+
+def test_a_failure_is_told_within_two_minutes_by_construction() -> None:
+    seconds = Settings.model_fields["poll_interval"].default, "15s", "30s", "0m", "10s"
+    prometheus = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    groups = yaml.safe_load((ROOT / "deploy/prometheus/rules.yml").read_text())["groups"]
+    [(group, rule)] = [
+        (group, rule) for group in groups for rule in group["rules"] if rule.get("alert") == "TogetherFinetuneJobFailed"
+    ]
+    routes = yaml.safe_load((ROOT / "deploy/alertmanager/alertmanager.yml").read_text())["route"]
+    deployed = (
+        Settings.model_fields["poll_interval"].default,
+        prometheus["global"]["scrape_interval"],
+        group["interval"],
+        rule["for"],
+        routes["group_wait"],
+    )
+    assert deployed == seconds
+    total = 30 * 1.05 + 15 + 30 + 0 + 10
+    assert total < 120
+    assert f"| sum | {total:g} | |" in (ROOT / "docs/alerting.md").read_text()
