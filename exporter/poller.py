@@ -198,7 +198,7 @@ class Poller:
             log.exception("poll crashed", extra={"account": self._account})
             with suppress(KeyError):
                 state = self._board.read().accounts[self._account]
-                self._board.publish(self._account, replace(state, polls=replace(state.polls, up=False)))
+                self._board.publish(self._account, replace(state, polls=replace(state.polls, up=False, trouble=None)))
             return LONGEST_BACKOFF
 
     def cycle(self) -> float:
@@ -258,6 +258,7 @@ class Poller:
         polls = replace(
             before.polls.counting(Call("list", "200", seconds)),
             up=True,
+            trouble=None,
             last=snapshot.at,
             last_good=snapshot.at,
             duration=seconds,
@@ -286,7 +287,7 @@ class Poller:
             },
         )
         polls = before.polls.counting(Call("list", error.code, seconds))
-        polls = replace(polls, up=False, last=at, duration=seconds, interval=wait)
+        polls = replace(polls, up=False, trouble=error.code, last=at, duration=seconds, interval=wait)
         self._board.publish(self._account, replace(before, polls=polls))
         return wait
 

@@ -2,22 +2,38 @@
 
 import gzip
 import http.client
+import json
 import logging
+import re
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from exporter import web
 from exporter.exposition import Exposition
-from exporter.snapshot import AccountState, Board, Polls
+from exporter.snapshot import AccountState, Board, JobState, Polls, Selection, take
+from exporter.web import page
 from tests.support import NOW, job, jobs_json, new_board, snapshot
 
 
 def state(*jobs: object) -> AccountState:
-    return AccountState(polls=Polls(up=True, last=NOW), snapshot=snapshot(jobs_json(*jobs)))
+    return AccountState(polls=Polls(up=True, last=NOW, last_good=NOW), snapshot=snapshot(jobs_json(*jobs)))
+
+
+def failed(code: str) -> Polls:
+    """Polls of which the last failed with this code."""
+    return Polls(up=False, trouble=code, last=NOW)
+
+
+def words_of_accounts(body: bytes) -> list[str]:
+    """The cells of the table of accounts, without a script."""
+    text = body.decode().partition("<tbody")[2].partition("</tbody>")[0]
+    return [re.sub("<[^>]*>", "", cell) for cell in re.findall("<td.*?</td>", text)]
 
 
 @pytest.fixture
@@ -83,7 +99,7 @@ def test_a_query_string_does_not_hide_the_metrics(board: Board, serve: Serve) ->
     assert ask(serve(board), "/metrics?x=y")[0] == 200
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/", "/-/healthy", "/-/ready"])
+@pytest.mark.parametrize("path", ["/metrics", "/", "/jobs.json", "/page.js", "/page.css", "/-/healthy", "/-/ready"])
 def test_head_is_get_without_the_body(board: Board, serve: Serve, path: str) -> None:
     server = serve(board)
     status, headers, body = ask(server, path, "HEAD")
@@ -116,14 +132,125 @@ def test_the_landing_page_links_to_the_metrics_and_says_how_the_polls_went(board
     assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     assert "default-src 'none'" in headers["Content-Security-Policy"]
     assert b'href="/prom"' in body
-    assert b"Version 1.2.3" in body
-    assert b"<td>default<td>good<td>1" in body
+    assert b'Version <span id="version">1.2.3</span>' in body
+    assert words_of_accounts(body) == ["default", "good", "2026-09-21 14:13:20 UTC", "1"]
+
+
+@pytest.mark.parametrize(
+    ("polls", "words"),
+    [
+        (Polls(), "not polled yet"),
+        (Polls(up=False, last=NOW), "failed, see the log"),
+        (failed("401"), "failed: the API refuses the key (HTTP 401)"),
+        (failed("403"), "failed: the API refuses the key (HTTP 403)"),
+        (failed("503"), "failed: HTTP 503"),
+        (failed("timeout"), "failed: timeout"),
+        (failed("body"), "failed: an answer of no use"),
+    ],
+    ids=["no poll", "crash", "401", "403", "503", "timeout", "body"],
+)
+def test_the_landing_page_says_why_a_poll_failed(serve: Serve, polls: Polls, words: str) -> None:
+    board = new_board()
+    board.publish("default", AccountState(polls=polls))
+    server = serve(board)
+    assert words_of_accounts(ask(server, "/")[2])[:2] == ["default", words]
+    assert json.loads(ask(server, "/jobs.json")[2])["accounts"][0]["health"] == words
+
+
+def test_the_page_may_load_nothing_from_elsewhere(board: Board, serve: Serve) -> None:
+    server = serve(board)
+    for path in ("/", "/jobs.json", "/page.js", "/page.css"):
+        headers = ask(server, path)[1]
+        sources = dict(rule.split(" ", 1) for rule in headers["Content-Security-Policy"].split("; "))
+        assert sources.pop("default-src") == "'none'"
+        assert set(sources.values()) <= {"'self'", "'none'", "data:", "'script'"}
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Cache-Control"] == "no-cache"
+
+
+def test_the_jobs_are_told_as_json_those_at_work_first(serve: Serve) -> None:
+    board = new_board("one", "two")
+    done = job("ft-done", "completed", total_price=2_500_000_000, events=[])
+    queued = job("ft-queued", "queued", queue_depth=3)
+    fields: dict[str, Any] = {"model": "m", "n_epochs": 4, "epochs_completed": 1, "wandb_url": "https://wandb.ai/x"}
+    board.publish("one", state(done, queued))
+    board.publish("two", state(job("ft-run", **fields)))
+    told = json.loads(ask(serve(board), "/jobs.json")[2])
+    assert told["version"] == "1.2.3"
+    assert [(account["name"], account["health"], account["jobs"]) for account in told["accounts"]] == [
+        ("one", "good", 2),
+        ("two", "good", 1),
+    ]
+    assert [found["id"] for found in told["jobs"]] == ["ft-run", "ft-queued", "ft-done"]
+    created = {"created": NOW - 2 * 3600 - 800}
+    about = {"account": "two", "id": "ft-run", "status": "running", "model": "m", "wandb": "https://wandb.ai/x"}
+    assert told["jobs"][0] == about | created | {"progress": 0.25, "epochs": 4, "epochs_completed": 1}
+    assert told["jobs"][1] == {"account": "one", "id": "ft-queued", "status": "queued", "place": 3, **created}
+    assert told["jobs"][2]["price"] == 2.5
+    assert told["jobs"][2]["finished"] == NOW - 3600 - 800
+
+
+def test_jobs_without_series_are_counted_but_not_listed(serve: Serve) -> None:
+    board = new_board()
+    everything = snapshot(jobs_json(*(job(f"ft-{i}") for i in range(5))))
+    board.publish("default", AccountState(snapshot=take(everything.jobs.values(), NOW, Selection(limit=2))))
+    told = json.loads(ask(serve(board), "/jobs.json")[2])
+    assert (len(told["jobs"]), told["accounts"][0]["jobs"], told["accounts"][0]["unlisted"]) == (2, 5, 3)
+
+
+@pytest.mark.parametrize("path", ["/", "/jobs.json", "/page.js", "/page.css"])
+def test_the_page_is_compressed_where_that_is_accepted(board: Board, serve: Serve, path: str) -> None:
+    server = serve(board)
+    plain, packed = ask(server, path), ask(server, path, Accept_Encoding="gzip")
+    assert "Content-Encoding" not in plain[1]
+    assert (packed[1]["Content-Encoding"], packed[1]["Vary"]) == ("gzip", "Accept-Encoding")
+    assert gzip.decompress(packed[2]) == plain[2]
+    assert packed[1]["ETag"] == plain[1]["ETag"]
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+def test_what_the_browser_has_already_is_not_sent_again(board: Board, serve: Serve, encoding: str) -> None:
+    server = serve(board)
+    headers = {"Accept_Encoding": encoding}
+    tag = ask(server, "/jobs.json", **headers)[1]["ETag"]
+    board.publish("default", replace(board.read().accounts["default"]))
+    status, answered, body = ask(server, "/jobs.json", If_None_Match=tag, **headers)
+    assert (status, body, answered["ETag"]) == (304, b"", tag)
+    board.publish("default", state(job("ft-1", "completed")))
+    status, answered, _ = ask(server, "/jobs.json", If_None_Match=tag, **headers)
+    assert status == 200
+    assert answered["ETag"] != tag
+
+
+def test_the_json_is_written_once_for_a_state_and_a_job_once_for_a_change(
+    board: Board, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    write = page._job
+
+    def noted(account: str, state: JobState) -> str:
+        written.append(state.job.id)
+        return write(account, state)
+
+    monkeypatch.setattr(page, "_job", noted)
+    server = serve(board)
+    old = state(job("ft-1"), job("ft-2"))
+    board.publish("default", old)
+    for _ in range(3):
+        ask(server, "/jobs.json")
+    assert written == ["ft-1", "ft-2"]
+    changed = jobs_json(job("ft-1"), job("ft-2", n_epochs=7), job("ft-3", "completed"))
+    later = replace(old, snapshot=snapshot(changed, old.snapshot))
+    board.publish("default", later)
+    told = json.loads(ask(server, "/jobs.json")[2])["jobs"]
+    assert {found["id"]: found.get("epochs") for found in told} == {"ft-1": None, "ft-2": 7, "ft-3": None}
+    assert written == ["ft-1", "ft-2", "ft-2", "ft-3"]
 
 
 def test_names_on_the_landing_page_are_escaped(serve: Serve) -> None:
     board = new_board("<script>")
     body = ask(serve(board), "/")[2]
-    assert b"<script>" not in body
+    assert b"<bdi><script>" not in body
     assert b"&lt;script&gt;" in body
 
 

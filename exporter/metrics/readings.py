@@ -103,14 +103,6 @@ def hyperparameters(state: JobState) -> Reading:
     return {(name,): value for name, value in values.items() if value is not None}
 
 
-def progress(state: JobState) -> float | None:
-    """The part of the training that is done: by steps, else by epochs."""
-    fields = state.fields
-    steps = (fields.get("steps_completed"), fields.get("total_steps"))
-    epochs = (fields.get("epochs_completed"), fields.get("n_epochs"))
-    return next((min(done / planned, 1.0) for done, planned in (steps, epochs) if done is not None and planned), None)
-
-
 def events_by_level(state: JobState) -> Reading:
     """Events by level; none where no event is known."""
     events = state.job.events

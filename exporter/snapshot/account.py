@@ -73,6 +73,8 @@ class Polls:
     """What the polls of an account were like, up to now. Times are unix seconds, durations seconds."""
 
     up: bool | None = None
+    trouble: str | None = None
+    """Why the last poll failed: the HTTP status, or the reason as in `Call`."""
     last: float | None = None
     last_good: float | None = None
     duration: float | None = None

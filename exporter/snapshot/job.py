@@ -81,6 +81,15 @@ class JobState:
         """Whether the job waits for its start."""
         return self.job.status in WAITING
 
+    @property
+    def progress(self) -> float | None:
+        """The part of the training that is done, 0 to 1: by steps, else by epochs."""
+        fields = self.fields
+        steps = (fields.get("steps_completed"), fields.get("total_steps"))
+        epochs = (fields.get("epochs_completed"), fields.get("n_epochs"))
+        parts = (min(done / planned, 1.0) for done, planned in (steps, epochs) if done is not None and planned)
+        return next(parts, None)
+
 
 def listed(fields: JobFields, at: float, before: JobState | None, *, details: bool) -> JobState:
     """The state of a job that the list has as `fields`; `details` says whether detail calls fill what it lacks."""

@@ -4,7 +4,6 @@ The server is prometheus-client's. What is changed: whatever a client can draw o
 happens in that connection's own thread, with a deadline, so that no silent client holds up a scrape.
 """
 
-import html
 import io
 import json
 import logging
@@ -21,7 +20,8 @@ from prometheus_client.exposition import ThreadingWSGIServer, gzip_accepted
 from typing_extensions import override
 
 from exporter.exposition import Exposition
-from exporter.snapshot import AccountState, Board, Polls, State
+from exporter.snapshot import Board
+from exporter.web import page
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ ANSWER_SECONDS = 60.0
 _MAX_REQUEST_BYTES = 2**16
 _BACKLOG = 128
 _TEXT = "text/plain; charset=utf-8"
-_HTML = "text/html; charset=utf-8"
+_NOT_MODIFIED = "304 Not Modified"
 
 Environ = dict[str, Any]
 Answer = tuple[str, list[tuple[str, str]], bytes]
@@ -48,13 +48,13 @@ def application(board: Board, exposition: Exposition, telemetry_path: str) -> Ap
         gzip = gzip_accepted(environ.get("HTTP_ACCEPT_ENCODING", ""))
         account = next(iter(parse_qs(environ["QUERY_STRING"]).get("account", ())), None)
         try:
-            page = exposition.page(environ.get("HTTP_ACCEPT", ""), gzip=gzip, account=account)
+            scrape = exposition.page(environ.get("HTTP_ACCEPT", ""), gzip=gzip, account=account)
         except KeyError:
             return _plain("404 Not Found", f"there is no account {account!r}; /sd lists all")
-        headers = [("Content-Type", page.content_type), ("Vary", "Accept, Accept-Encoding")]
-        if page.content_encoding:
-            headers.append(("Content-Encoding", page.content_encoding))
-        return "200 OK", headers, page.body
+        headers = [("Content-Type", scrape.content_type), ("Vary", "Accept, Accept-Encoding")]
+        if scrape.content_encoding:
+            headers.append(("Content-Encoding", scrape.content_encoding))
+        return "200 OK", headers, scrape.body
 
     def discovery(environ: Environ) -> Answer:
         here = environ.get("HTTP_HOST") or f"{environ['SERVER_NAME']}:{environ['SERVER_PORT']}"
@@ -67,9 +67,6 @@ def application(board: Board, exposition: Exposition, telemetry_path: str) -> Ap
         ]
         return "200 OK", [("Content-Type", "application/json")], json.dumps(targets).encode()
 
-    def landing(_: Environ) -> Answer:
-        return "200 OK", [("Content-Type", _HTML), *_PAGE_HEADERS], _landing_page(board.read(), telemetry_path)
-
     def healthy(_: Environ) -> Answer:
         return _plain("200 OK", "healthy")
 
@@ -79,7 +76,17 @@ def application(board: Board, exposition: Exposition, telemetry_path: str) -> Ap
             return _plain("503 Service Unavailable", f"not polled yet: {', '.join(waiting)}")
         return _plain("200 OK", "ready")
 
-    routes = {"/": landing, "/-/healthy": healthy, "/-/ready": ready, "/sd": discovery, telemetry_path: metrics}
+    script, style = page.script(), page.style()
+    routes = {
+        "/": _showing(page.Landing(board, telemetry_path).document),
+        "/jobs.json": _showing(page.Jobs(board).document),
+        "/page.js": _showing(lambda: script),
+        "/page.css": _showing(lambda: style),
+        "/-/healthy": healthy,
+        "/-/ready": ready,
+        "/sd": discovery,
+        telemetry_path: metrics,
+    }
 
     def answer(environ: Environ) -> Answer:
         path = environ["PATH_INFO"]
@@ -96,7 +103,8 @@ def application(board: Board, exposition: Exposition, telemetry_path: str) -> Ap
     def app(environ: Environ, start_response: Callable[[str, list[tuple[str, str]]], object]) -> Iterable[bytes]:
         status, headers, body = answer(environ)
         start_response(status, [*headers, ("Content-Length", str(len(body)))])
-        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+        bare = environ["REQUEST_METHOD"] == "HEAD" or status == _NOT_MODIFIED
+        return [] if bare else [body]
 
     return app
 
@@ -177,49 +185,20 @@ def _read_request(connection: socket.socket, deadline: float) -> bytes:
     return head
 
 
-_PAGE_HEADERS = [
-    ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"),
-    ("X-Content-Type-Options", "nosniff"),
-]
+def _showing(document: Callable[[], page.Document]) -> Callable[[Environ], Answer]:
+    """The route of what `document` gives: compressed where that is accepted, and a 304 where the client has it."""
 
+    def show(environ: Environ) -> Answer:
+        shown = document()
+        headers = [("Content-Type", shown.content_type), ("ETag", shown.etag), *page.HEADERS]
+        body = shown.body
+        if gzip_accepted(environ.get("HTTP_ACCEPT_ENCODING", "")):
+            headers.append(("Content-Encoding", "gzip"))
+            body = shown.compressed
+        known = shown.etag in environ.get("HTTP_IF_NONE_MATCH", "")
+        return _NOT_MODIFIED if known else "200 OK", headers, body
 
-def _landing_page(state: State, telemetry_path: str) -> bytes:
-    accounts = "".join(
-        f"<tr><td>{html.escape(name)}<td>{_health(account.polls)}<td>{_jobs(account)}"
-        for name, account in state.accounts.items()
-    )
-    return f"""<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>Together fine-tuning exporter</title>
-<style>
-  :root {{ color-scheme: light dark; }}
-  body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto; padding: 0 1rem; }}
-  th, td {{ text-align: left; padding-right: 2rem; }}
-</style>
-<h1>Together fine-tuning exporter</h1>
-<p>Version {html.escape(state.exporter.version)}: metrics of Together AI's fine-tuning jobs for Prometheus.</p>
-<ul>
-  <li><a href="{html.escape(telemetry_path)}">Metrics</a></li>
-  <li><a href="/sd">Service discovery</a>: one target for each account</li>
-  <li><a href="/-/healthy">Health</a></li>
-  <li><a href="/-/ready">Readiness</a></li>
-</ul>
-<table>
-<tr><th>Account<th>Last poll<th>Jobs
-{accounts}
-</table>
-</html>
-""".encode()
-
-
-def _health(polls: Polls) -> str:
-    return {None: "not yet", True: "good", False: "failed, see the log"}[polls.up]
-
-
-def _jobs(account: AccountState) -> str:
-    return "unknown" if account.snapshot is None else str(len(account.snapshot.jobs))
+    return show
 
 
 def _plain(status: str, text: str, *headers: tuple[str, str]) -> Answer:
