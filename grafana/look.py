@@ -1,0 +1,274 @@
+"""How things look on every dashboard: colours, what a status is shown as, panels, variables, links, the grid."""
+
+from collections.abc import Mapping, Sequence
+from string import ascii_uppercase
+from typing import TypeVar
+
+from grafana_foundation_sdk.builders import (
+    bargauge,
+    common,
+    dashboard,
+    gauge,
+    prometheus,
+    stat,
+    statetimeline,
+    table,
+    timeseries,
+)
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models import common as options
+from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+
+from exporter.models import STATUSES, UNKNOWN
+
+# The colours of Okabe and Ito, which people with any colour blindness tell apart, and lighter or darker kin of them.
+GREEN, ORANGE, RED, BLUE, SKY, GREY = "#009E73", "#E69F00", "#D55E00", "#0072B2", "#56B4E9", "#707070"
+STATUS_COLOURS: Mapping[str, str] = {
+    "pending": "#F0E442",
+    "queued": ORANGE,
+    "running": BLUE,
+    "compressing": SKY,
+    "uploading": "#B5DDF5",
+    "cancel_requested": "#CFCFCF",
+    "completed": GREEN,
+    "error": RED,
+    "user_error": "#CC79A7",
+    "cancelled": GREY,
+    UNKNOWN: "#4D4D4D",
+}
+STATUS_NUMBERS = {status: number for number, status in enumerate((*STATUSES, UNKNOWN))}
+
+DATASOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
+TAG = "together-finetune"
+UIDS = {name: f"{TAG}-{name}" for name in ("fleet", "job", "exporter")}
+WIDTH = 24  # of Grafana's grid
+
+Property = model.DynamicConfigValue
+Query = prometheus.Dataquery
+Panel = TypeVar("Panel", bargauge.Panel, gauge.Panel, stat.Panel, statetimeline.Panel, table.Panel, timeseries.Panel)
+Step = tuple[float, str]  # a threshold: from that value on, that colour
+
+
+# ----------------------------------------------------------------------------------------------------------- queries
+
+
+def over_time(expression: str, legend: str = "__auto") -> Query:
+    """A query for the whole time range."""
+    return Query().expr(expression).legend_format(legend).range()
+
+
+def now(expression: str, legend: str = "__auto") -> Query:
+    """A query for the end of the time range alone."""
+    return Query().expr(expression).legend_format(legend).instant()
+
+
+def rows(expression: str) -> Query:
+    """A query whose series become the rows of a table."""
+    return Query().expr(expression).format(PromQueryFormat.TABLE).instant()
+
+
+# ------------------------------------------------------------------------------------------------- statuses and steps
+
+
+def status_mappings() -> list[model.ValueMapping]:
+    """Statuses as words in their colours, both by name and by the number that `status_number` gives them."""
+    shown = {status: (STATUS_COLOURS[status], str(number)) for status, number in STATUS_NUMBERS.items()}
+    return [
+        model.ValueMap(
+            {
+                key: model.ValueMappingResult(text=status.replace("_", " "), color=colour, index=STATUS_NUMBERS[status])
+                for status, (colour, number) in shown.items()
+                for key in (number, status)
+            }
+        )
+    ]
+
+
+def words(**values: tuple[str, str]) -> list[model.ValueMapping]:
+    """Numbers as words: `_1=("up", GREEN)`."""
+    return [
+        model.ValueMap(
+            {
+                number.removeprefix("_"): model.ValueMappingResult(text=text, color=colour, index=index)
+                for index, (number, (text, colour)) in enumerate(values.items())
+            }
+        )
+    ]
+
+
+UP_OR_DOWN = words(_1=("up", GREEN), _0=("down", RED))
+
+
+def steps(base: str, *above: Step) -> dashboard.ThresholdsConfig:
+    """Thresholds: a colour, and others from a value on."""
+    every = [model.Threshold(color=base), *(model.Threshold(value, colour) for value, colour in above)]
+    return dashboard.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(every)
+
+
+def colour(value: str) -> Property:
+    """A series' fixed colour, as an override."""
+    return Property("color", {"mode": "fixed", "fixedColor": value})
+
+
+# ------------------------------------------------------------------------------------------------------------- panels
+
+
+def _common(panel: Panel, title: str, about: str, queries: Sequence[Query], size: tuple[int, int], empty: str) -> Panel:
+    for ref_id, query in zip(ascii_uppercase, queries, strict=False):
+        query.ref_id(ref_id).datasource(DATASOURCE)
+    panel.title(title).description(about).datasource(DATASOURCE).no_value(empty).span(size[0]).height(size[1])
+    return panel.targets(list(queries))
+
+
+def _last() -> common.ReduceDataOptions:
+    return common.ReduceDataOptions().calcs(["lastNotNull"])
+
+
+def figure(
+    title: str, about: str, *queries: Query, unit: str = "short", empty: str, size: tuple[int, int] = (4, 4)
+) -> stat.Panel:
+    """One figure or several, large; grey says that it is neither good nor bad."""
+    panel = _common(stat.Panel(), title, about, queries, size, empty).unit(unit).reduce_options(_last())
+    panel.graph_mode(options.BigValueGraphMode.NONE).color_mode(options.BigValueColorMode.VALUE)
+    several = options.BigValueTextMode.VALUE_AND_NAME if len(queries) > 1 else options.BigValueTextMode.AUTO
+    return panel.text_mode(several).thresholds(steps("text"))
+
+
+def part(title: str, about: str, query: Query, *above: Step, size: tuple[int, int] = (4, 4), empty: str) -> gauge.Panel:
+    """A part of a whole, 0 to 1, as a gauge."""
+    panel = _common(gauge.Panel(), title, about, [query], size, empty).unit("percentunit").min(0).max(1)
+    return panel.reduce_options(_last()).thresholds(steps(BLUE, *above))
+
+
+def lines(
+    title: str, about: str, *queries: Query, unit: str = "short", empty: str, size: tuple[int, int] = (8, 8)
+) -> timeseries.Panel:
+    """Figures over time. Gaps stay gaps: what was not known then is not drawn."""
+    panel = _common(timeseries.Panel(), title, about, queries, size, empty).unit(unit).line_width(2).fill_opacity(8)
+    legend = common.VizLegendOptions().display_mode(options.LegendDisplayMode.LIST).show_legend(True)
+    panel.legend(legend.placement(options.LegendPlacement.BOTTOM)).show_points(options.VisibilityMode.AUTO)
+    return panel.tooltip(
+        common.VizTooltipOptions().mode(options.TooltipDisplayMode.MULTI).sort(options.SortOrder.DESCENDING)
+    )
+
+
+def stacked(panel: timeseries.Panel) -> timeseries.Panel:
+    """The same with the figures on top of each other, in steps as they are counts."""
+    panel.stacking(common.StackingConfig().mode(options.StackingMode.NORMAL)).fill_opacity(70).line_width(0)
+    return panel.line_interpolation(options.LineInterpolation.STEP_AFTER).min(0).decimals(0)
+
+
+def by_status(panel: timeseries.Panel) -> timeseries.Panel:
+    """The same with every status in its colour."""
+    for status, value in STATUS_COLOURS.items():
+        panel.override_by_name(status, [colour(value)])
+    return panel
+
+
+def bars(
+    title: str, about: str, query: Query, unit: str = "short", *above: Step, empty: str, size: tuple[int, int] = (8, 8)
+) -> bargauge.Panel:
+    """Figures side by side as lying bars."""
+    panel = _common(bargauge.Panel(), title, about, [query], size, empty).unit(unit).min(0).reduce_options(_last())
+    panel.orientation(options.VizOrientation.HORIZONTAL).display_mode(options.BarGaugeDisplayMode.BASIC)
+    return panel.thresholds(steps(BLUE, *above))
+
+
+def timeline(
+    title: str,
+    about: str,
+    query: Query,
+    mappings: list[model.ValueMapping],
+    empty: str,
+    size: tuple[int, int] = (WIDTH, 5),
+) -> statetimeline.Panel:
+    """States over time, a band each."""
+    panel = _common(statetimeline.Panel(), title, about, [query], size, empty).mappings(mappings)
+    panel.show_value(options.VisibilityMode.AUTO).row_height(0.8).fill_opacity(85).line_width(0)
+    return panel.legend(common.VizLegendOptions().show_legend(False)).thresholds(steps(GREY))
+
+
+def grid(
+    title: str,
+    about: str,
+    queries: Sequence[Query],
+    columns: Mapping[str, str],
+    empty: str,
+    size: tuple[int, int] = (WIDTH, 9),
+) -> table.Panel:
+    """A table of the queries' labels and values, a row for what has the same labels. `columns` maps those to show, in
+    that order, to their titles: labels, and `A`, `B` … for the queries' values."""
+    panel = _common(table.Panel(), title, about, queries, size, empty).cell_height(options.TableCellHeight.SM)
+    values = {ref: f"Value #{ref}" if len(queries) > 1 else "Value" for ref in ascii_uppercase[: len(queries)]}
+    named = {values.get(name, name): title for name, title in columns.items()}
+    hidden = ["Time", "__name__", "instance", "job", *values.values()]
+    panel.with_transformation(model.DataTransformerConfig("merge", options={}))
+    return panel.with_transformation(
+        model.DataTransformerConfig(
+            "organize",
+            options={
+                "excludeByName": {name: True for name in hidden if name not in named},
+                "indexByName": {name: index for index, name in enumerate(named)},
+                "renameByName": named,
+            },
+        )
+    )
+
+
+# -------------------------------------------------------------------------------------------- variables, links, board
+
+
+def datasource() -> dashboard.DatasourceVariable:
+    """The choice of the Prometheus that is asked; at first the default one."""
+    return dashboard.DatasourceVariable("datasource").id("datasource").label("Data source").type("prometheus")
+
+
+def choice(
+    name: str, label: str, values: str, *, everything: bool = True, several: bool = True
+) -> Builder[model.VariableModel]:
+    """A variable with the values of a label; `everything` offers (and starts with) all of them."""
+    variable = dashboard.QueryVariable(name).id(name).label(label).datasource(DATASOURCE)
+    # Type 1 are the values of a label, as Grafana itself writes such a query.
+    variable.query({"qryType": 1, "query": values, "refId": "PrometheusVariableQueryEditor-VariableQuery"}).refresh(
+        model.VariableRefresh.ON_TIME_RANGE_CHANGED
+    )
+    variable.sort(model.VariableSort.ALPHABETICAL_ASC).multi(several).include_all(everything)
+    if everything:
+        variable.all_value(".*").current(model.VariableOption(True, "All", "$__all"))
+    return variable
+
+
+def to_job(account: str, job_id: str) -> list[dict[str, object]]:
+    """The link from a job to its board, as the property `links` has it."""
+    address = (
+        f"/d/{UIDS['job']}?var-account={account}&var-job={job_id}&${{datasource:queryparam}}&${{__url_time_range}}"
+    )
+    return [{"title": "Show this job", "url": address, "targetBlank": False}]
+
+
+def board(
+    name: str,
+    title: str,
+    about: str,
+    since: str,
+    variables: Sequence[Builder[model.VariableModel]],
+    content: Mapping[str, Sequence[Builder[model.Panel]]],
+) -> model.Dashboard:
+    """A dashboard: panels in rows with titles, laid out in their order, and links to the other dashboards."""
+    made = dashboard.Dashboard(title).uid(UIDS[name]).description(about).tags([TAG]).editable()
+    made.time(since, "now").refresh("1m").timezone("browser").tooltip(model.DashboardCursorSync.CROSSHAIR)
+    for variable in variables:
+        made.with_variable(variable)
+    for other, uid in UIDS.items():
+        if other != name:
+            link = dashboard.DashboardLink(f"{other.capitalize()}").type(model.DashboardLinkType.LINK)
+            made.link(link.url(f"/d/{uid}").icon("dashboard").include_vars(True).keep_time(True))
+    for row, panels in content.items():
+        made.with_row(dashboard.Row(row))
+        for panel in panels:
+            made.with_panel(panel)
+    built = made.build()
+    for number, part_ in enumerate(built.panels or [], 1):
+        part_.id_val = number
+    return built

@@ -1,0 +1,513 @@
+"""The dashboards: every query on a real Prometheus that holds a simulated day, the layout, the provisioning."""
+
+import json
+import math
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations, count
+from pathlib import Path
+from typing import Any, get_args
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+
+import pytest
+import yaml
+from _pytest.mark import ParameterSet
+
+from exporter.api import Answer, ApiError, Client
+from exporter.exposition import Exposition
+from exporter.metrics import PREFIX, ROWS
+from exporter.poller import Poller, Schedule
+from exporter.simulator import Fault, Fleet, Plan, Shape, Simulator
+from exporter.snapshot import Board, Terms
+from grafana.build import DASHBOARDS, documents
+from grafana.look import STATUS_COLOURS, STATUS_NUMBERS, UIDS
+from grafana.promql import metric
+from tests.conftest import need
+from tests.programs import Program, Prometheus, fetch, free_port
+from tests.support import ABOUT, KEY, NOW, job
+
+ROOT = Path(__file__).parent.parent
+RULES = ROOT / "deploy" / "prometheus" / "rules.yml"
+PROVISIONING = ROOT / "grafana" / "provisioning"
+BOARDS = {name: json.loads((DASHBOARDS / f"{name}.json").read_text()) for name in UIDS}
+SHAPES: tuple[Shape, ...] = get_args(Shape)
+
+STEP, HOUR, DAY = 180, 3600, 86400  # from scrape to scrape, in seconds
+END = int(NOW // HOUR) * HOUR
+BEGIN = END - DAY
+LAST = END - STEP  # the last scrape
+TARGETS = [f'job="together-finetune",instance="{host}:10124"' for host in ("one", "two")]
+MOST_SERIES = 50
+
+EMPTY = {"Firing alerts": "promtool backfills recording rules only"}
+"""The panels whose queries may find nothing, with the reason."""
+UNTOLD = (
+    "job_refund_usd",
+    "job_estimated_completion_timestamp_seconds",
+    "job_steps",
+    "job_steps_completed",
+    "job_evals_completed",
+)
+"""Metrics without a sample where jobs have the shape of the API's reference, which has no such fields."""
+
+# ------------------------------------------------------------------------------------------------- the simulated day
+
+
+class Direct(Client):
+    """A client that calls the simulator without HTTP."""
+
+    def __init__(self, api: Simulator) -> None:
+        super().__init__("", lambda: KEY, user_agent="test/1")
+        self._api = api
+
+    def _get(self, path: str, **query: str | int) -> Answer:
+        answer = self._api.answer(f"/v1{path}?{urlencode(query)}", f"Bearer {KEY}")
+        if answer.status != 200:
+            raise ApiError("http", f"HTTP {answer.status}", answer.status)
+        return Answer(answer.body, float(answer.headers["x-ratelimit-remaining"]))
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """A random fleet, and a job that waits when the day ends."""
+
+    fleet: Fleet
+
+    def plans(self, now: float) -> list[Plan]:
+        """The plans at a moment."""
+        waiting = Plan(id=f"ft-waits-{self.fleet.seed}", created=LAST - HOUR / 2, queued=HOUR, suffix="next")
+        return [*self.fleet.plans(now), *([waiting] if waiting.created <= now else [])]
+
+
+class Day:
+    """An exporter of two accounts, one for each shape of the list, that is scraped for a day; in its last minutes a
+    second exporter tells the same."""
+
+    def __init__(self) -> None:
+        self.now = float(BEGIN)
+        self.apis = {shape: self._api(shape, seed) for seed, shape in enumerate(SHAPES)}
+        board = Board(ABOUT, dict.fromkeys(self.apis, Terms(budget_usd=2000.0)))
+        self._exposition = Exposition(board, clock=self._clock)
+        ticks = count()
+        schedule = Schedule(active=STEP, idle=STEP, training=True)
+        self._pollers = [
+            Poller(
+                shape,
+                Direct(api),
+                board,
+                schedule,
+                clock=self._clock,
+                stopwatch=lambda: self.now + next(ticks) / 1000,  # so that calls take some time, but none of ours
+                random=lambda: 0.5,
+            )
+            for shape, api in self.apis.items()
+        ]
+
+    def _api(self, shape: Shape, seed: int) -> Simulator:
+        fleet = Jobs(Fleet(start=BEGIN, jobs=12, seed=seed, speed=2))
+        return Simulator(fleet, key=KEY, shape=shape, clock=self._clock, requests_per_minute=1000)
+
+    def _clock(self) -> float:
+        return self.now
+
+    def samples(self) -> Iterator[str]:
+        """The lines of all scrapes, as OpenMetrics with times."""
+        for moment in range(BEGIN, LAST + 1, STEP):
+            self.now = moment
+            for api in self.apis.values():
+                api.faults[:] = faults(moment - BEGIN)
+            for poller in self._pollers:
+                poller.cycle()
+                poller.settle()
+            series = [line for line in self._exposition.page().body.decode().splitlines() if line[0] != "#"]
+            for line in [*series, "up 1", "scrape_duration_seconds 0.01", f"scrape_samples_scraped {len(series)}"]:
+                name_and_labels, _, value = line.rpartition(" ")
+                name, _, labels = name_and_labels.partition("{")
+                for target in TARGETS if moment > LAST - 4 * STEP else TARGETS[:1]:
+                    own = f"{labels.removesuffix('}')},{target}" if labels else target
+                    yield f"{name}{{{own}}} {value} {moment}\n"
+
+
+def faults(since: float) -> list[Fault]:
+    """What goes wrong in the course of the day: the API fails for half an hour; for another it lists what no exporter
+    can know."""
+    if 12 * HOUR <= since < 12.5 * HOUR:
+        return [Fault("list", 500)]
+    if 15 * HOUR <= since < 15.5 * HOUR:
+        return [Fault("list", 200, body=json.dumps({"data": [7, job("ft-odd", "dreaming")]}).encode())]
+    return []
+
+
+class History(Prometheus):
+    """A Prometheus that holds a day and scrapes nothing."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self.url = f"http://127.0.0.1:{free_port()}"
+        config = folder / "prometheus.yml"
+        config.write_text("{}")
+        Program.__init__(
+            self,
+            program,
+            f"--config.file={config}",
+            f"--storage.tsdb.path={folder / 'data'}",
+            "--storage.tsdb.retention.time=100y",
+            # Backfilled series have no marks where they end: they would outlive it by five minutes.
+            f"--query.lookback-delta={STEP - 1}s",
+            f"--web.listen-address={self.url.removeprefix('http://')}",
+        )
+        self.line("Server is ready to receive web requests")
+
+    def ask(self, path: str, **parameters: object) -> list[dict[str, Any]]:
+        """The result of a query, which must not fail."""
+        try:
+            answer = json.loads(fetch(f"{self.url}/api/v1/{path}?{urlencode(parameters)}"))
+        except HTTPError as error:
+            raise AssertionError(f"{parameters}: {error.read().decode()}") from error
+        found: list[dict[str, Any]] = answer["data"]["result"]
+        return found
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
+    prometheus, promtool = need("prometheus", "prometheus"), need("promtool", "prometheus")
+    folder = tmp_path_factory.mktemp("day")
+    data, text = folder / "data", folder / "day.om"
+
+    def backfill(*arguments: str) -> None:
+        subprocess.run([promtool, "tsdb", "create-blocks-from", *arguments], check=True, capture_output=True)
+
+    with text.open("w") as file:
+        file.writelines(Day().samples())
+        file.write("# EOF\n")
+    backfill("openmetrics", str(text), str(data))
+    text.unlink()
+    rules = folder / "rules.yml"
+    rules.write_text(re.sub(r"interval: \w+", "interval: 1m", RULES.read_text()))  # half the work, as good
+    with History(prometheus, folder) as server:
+        times = (f"--start={BEGIN}", f"--end={LAST}", f"--url={server.url}")
+        backfill("rules", *times, f"--output-dir={folder / 'recorded'}", str(rules))
+    for block in (folder / "recorded").iterdir():
+        block.rename(data / block.name)
+    with History(prometheus, folder) as server:
+        yield server
+
+
+# --------------------------------------------------------------------------------------------------- every query
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a query of a panel found: the series, each with its labels and its points."""
+
+    query: Mapping[str, Any]
+    series: list[tuple[dict[str, str], list[tuple[float, float]]]]
+
+
+def panels(board: str) -> list[dict[str, Any]]:
+    """The panels of a board, without the titles of its rows."""
+    return [panel for panel in BOARDS[board]["panels"] if panel["type"] != "row"]
+
+
+FLEET = {panel["title"]: panel for panel in panels("fleet")}
+
+
+def filled(expression: str, variables: Mapping[str, str]) -> str:
+    """An expression as Grafana sends it to Prometheus."""
+    return re.sub(r"\$(\w+)", lambda match: variables[match[1]], expression)
+
+
+def as_grafana_escapes(value: str) -> str:
+    """A variable's value within a regex within a string of PromQL."""
+    return re.sub(r"[\\^$*+?.()|{}\[\]]", r"\\\\\g<0>", value)
+
+
+def run(history: History, query: Mapping[str, Any], **variables: str) -> Found:
+    """Runs a query as its panel does, at the end of the day or over the day."""
+    known = {"account": ".*", "model": ".*", "__rate_interval": f"{4 * STEP}s", "__range": f"{DAY}s", **variables}
+    expression = filled(query["expr"], known)
+    if query["instant"]:
+        answers = history.ask("query", query=expression, time=LAST)
+        points = [(answer["metric"], [answer["value"]]) for answer in answers]
+    else:
+        answers = history.ask("query_range", query=expression, start=BEGIN, end=LAST, step=STEP)
+        points = [(answer["metric"], answer["values"]) for answer in answers]
+    return Found(query, [(labels, [(at, float(value)) for at, value in values]) for labels, values in points])
+
+
+def told(query: Mapping[str, Any], account: str) -> bool:
+    """Whether the API tells what a query asks for, in the shape that the account is named after."""
+    untold = {metric(name) for name in UNTOLD}
+    return account != "reference" or untold.isdisjoint(re.findall(r"\w+", query["expr"]))
+
+
+def check(panel: Mapping[str, Any], found: Found) -> None:
+    """Fails unless what a query found is of a shape that its panel can show."""
+    query, series = found.query, found.series
+    assert len(series) <= MOST_SERIES
+    legend = query.get("legendFormat", "")
+    wanted = set(re.findall(r"{{(\w+)}}", legend))
+    assert all(wanted <= labels.keys() for labels, _ in series), "a label of the legend is missing"
+    if panel["type"] != "table":
+        names = [tuple(labels[name] for name in sorted(wanted)) for labels, _ in series]
+        assert len(set(names)) == len(names), "two series of the same name"
+        assert wanted or len(series) <= 1, "several series without a name"
+    values = [value for _, points in series for _, value in points]
+    if panel["type"] == "gauge" or panel["fieldConfig"]["defaults"].get("unit") == "percentunit":
+        assert all(0 <= value <= 1 or math.isnan(value) for value in values)
+    if panel["type"] in ("stat", "gauge", "bargauge"):
+        assert not any(map(math.isnan, values))
+    if shown := panel["fieldConfig"]["defaults"].get("mappings"):
+        assert {f"{value:g}" for value in values} <= shown[0]["options"].keys()
+
+
+def check_table(panel: Mapping[str, Any], found: list[Found]) -> None:
+    """Fails unless the queries of a table fill its columns, and make one row of what belongs together."""
+    several = len(found) > 1
+    [_, organize] = panel["transformations"]
+    columns = set(organize["options"]["renameByName"])
+    values = {f"Value #{each.query['refId']}" if several else "Value" for each in found}
+    labels = {name for each in found for one, _ in each.series for name, text in one.items() if text}
+    optional = {"suffix", "validation_file", "from_checkpoint", "output_name"}  # few jobs have them
+    assert columns - optional <= labels | values
+    found = [each for each in found if each.series]
+    shared = set.intersection(*({name for one, _ in each.series for name in one} for each in found))
+    for each in found:
+        keys = [tuple(one.get(name) for name in sorted(shared)) for one, _ in each.series]
+        assert len(set(keys)) == len(keys), "two rows for the same thing"
+
+
+def cases(*boards: str) -> list[ParameterSet]:
+    """The panels of boards, as parameters of a test."""
+    return [pytest.param(panel, id=f"{board}: {panel['title']}") for board in boards for panel in panels(board)]
+
+
+@pytest.mark.parametrize("account", [*SHAPES, ".*"])
+@pytest.mark.parametrize("panel", cases("fleet", "exporter"))
+def test_every_query_of_the_boards_of_many_jobs_finds_what_its_panel_shows(
+    panel: dict[str, Any], account: str, history: History
+) -> None:
+    found = [run(history, query, account=account) for query in panel["targets"]]
+    if panel["title"] in EMPTY:
+        return
+    for each in found:
+        assert bool(each.series) is told(each.query, account), f"found: {each}"
+        check(panel, each)
+    if panel["type"] == "table":
+        check_table(panel, found)
+
+
+@pytest.mark.parametrize("account", SHAPES)
+@pytest.mark.parametrize("panel", cases("job"))
+def test_every_query_of_the_board_of_a_job_finds_what_its_panel_shows(
+    panel: dict[str, Any], account: str, history: History
+) -> None:
+    """Each is asked about all jobs of the last hours, and must know something of one."""
+    listed = history.ask("query", query=f'{metric("job_info")}{{account="{account}"}}', time=LAST)
+    for query in panel["targets"]:
+        found = [run(history, query, account=account, job=one["metric"]["job_id"]) for one in listed]
+        assert any(each.series for each in found) is told(query, account), query["expr"]
+        for each in found:
+            check(panel, each)
+            if panel["type"] == "table" and each.series:
+                check_table(panel, [each])
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_every_variable_has_values_to_choose(board: str, history: History) -> None:
+    for variable in BOARDS[board]["templating"]["list"]:
+        if variable["type"] == "query":
+            [(series, label)] = re.findall(r"label_values\((.+), (\w+)\)", variable["query"]["query"])
+            found = history.ask("query", query=filled(series, {"account": ".*", "model": ".*"}), time=LAST)
+            assert len({answer["metric"][label] for answer in found}) > 1
+
+
+def test_the_choice_of_a_model_leaves_the_others_out(history: History) -> None:
+    [(one, _), *_] = run(history, FLEET["Jobs by model"]["targets"][0]).series
+    every, chosen = (
+        {
+            title: sum(points[-1][1] for _, points in run(history, FLEET[title]["targets"][0], **model).series)
+            for title in ("Jobs by status", "Jobs by model", "Active jobs", "Running", "Price by model")
+        }
+        for model in ({}, {"model": as_grafana_escapes(one["model"])})
+    )
+    assert all(0 < chosen[title] < every[title] for title in ("Jobs by status", "Jobs by model", "Price by model"))
+    assert all(chosen[title] <= every[title] for title in every)
+
+
+def test_figures_that_can_be_counted_are_right(history: History) -> None:
+    def value(title: str, **variables: str) -> float:
+        return run(history, FLEET[title]["targets"][0], **variables).series[0][1][-1][1]
+
+    for account in SHAPES:
+        jobs = history.ask("query", query=f'{metric("job_status")}{{account="{account}"}}', time=LAST)
+        statuses = {job["metric"]["job_id"]: job["metric"]["status"] for job in jobs}.values()
+        assert value("Running", account=account) == sum(
+            status in ("running", "compressing", "uploading") for status in statuses
+        )
+        assert value("Waiting", account=account) == sum(status in ("pending", "queued") for status in statuses)
+        assert value("Stuck", account=account) >= 1, "the first job of the fleet hangs"
+        assert value("Failed in 24 hours", account=account) >= 1
+    assert value("Running") == sum(value("Running", account=account) for account in SHAPES)
+
+
+# ------------------------------------------------------------------------------------------------------- the layout
+
+
+def test_the_json_is_what_the_code_builds() -> None:
+    built = documents()
+    assert {path.name for path in built} == {path.name for path in DASHBOARDS.iterdir()}
+    for path, text in built.items():
+        assert path.read_text() == text, "run `make docs`"
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_the_panels_fill_the_grid(board: str) -> None:
+    cells: dict[tuple[int, int], int] = {}
+    for panel in BOARDS[board]["panels"]:
+        place = panel["gridPos"]
+        for x in range(place["x"], place["x"] + place["w"]):
+            for y in range(place["y"], place["y"] + place["h"]):
+                assert (x, y) not in cells, f"{panel['title']} lies on another"
+                cells[x, y] = panel["id"]
+    height = 1 + max(y for _, y in cells)
+    assert set(cells) == {(x, y) for x in range(24) for y in range(height)}
+    ids = [panel["id"] for panel in BOARDS[board]["panels"]]
+    assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("panel", cases(*BOARDS))
+def test_every_panel_says_what_it_shows_and_what_it_means_when_it_is_empty(panel: dict[str, Any]) -> None:
+    assert panel["title"]
+    assert panel["description"].endswith(".")
+    assert panel["fieldConfig"]["defaults"]["noValue"]
+    assert panel["type"] in {"stat", "gauge", "bargauge", "timeseries", "state-timeline", "table"}
+    assert {target["datasource"]["uid"] for target in panel["targets"]} == {"${datasource}"}
+    refs = [target["refId"] for target in panel["targets"]]
+    assert len(set(refs)) == len(refs)
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_titles_are_there_once(board: str) -> None:
+    titles = [panel["title"] for panel in panels(board)]
+    assert len(set(titles)) == len(titles)
+
+
+def test_uids_never_change_as_links_from_outside_name_them() -> None:
+    assert {name: board["uid"] for name, board in BOARDS.items()} == {
+        "fleet": "together-finetune-fleet",
+        "job": "together-finetune-job",
+        "exporter": "together-finetune-exporter",
+    }
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_links_lead_to_dashboards_that_exist_and_name_variables_that_they_have(board: str) -> None:
+    by_uid = {other["uid"]: other for other in BOARDS.values()}
+    text = json.dumps(BOARDS[board])
+    linked = re.findall(r'"/d/([\w-]+)\??([^"]*)"', text)
+    assert {uid for uid, _ in linked} >= by_uid.keys() - {BOARDS[board]["uid"]}
+    for uid, query in linked:
+        variables = {variable["name"] for variable in by_uid[uid]["templating"]["list"]}
+        assert set(re.findall(r"var-(\w+)=", query)) <= variables
+
+
+@pytest.mark.parametrize("panel", cases(*BOARDS))
+def test_every_metric_is_in_the_table_or_recorded(panel: dict[str, Any]) -> None:
+    endings = {"histogram": ("_bucket", "_count", "_sum")}
+    known = {row.name + ending for row in ROWS for ending in endings.get(row.type, ("",))}
+    known |= {rule["record"] for rule in rules() if "record" in rule}
+    known |= {"up", "ALERTS", "scrape_duration_seconds", "scrape_samples_scraped"}
+    known |= {"process_resident_memory_bytes", "process_cpu_seconds_total", "process_start_time_seconds"}
+    for target in panel["targets"]:
+        names = re.findall(r"(?<![\w:])([a-zA-Z_:][\w:]*)(?=\{)", target["expr"])
+        names += re.findall(rf"[\w:]*{PREFIX}[\w:]*", target["expr"])
+        assert names
+        assert set(names) <= known
+
+
+def test_every_variable_in_a_query_is_one_of_the_board_or_of_grafana() -> None:
+    for board in BOARDS.values():
+        variables = {variable["name"] for variable in board["templating"]["list"]}
+        assert len({variable["id"] for variable in board["templating"]["list"]}) == len(variables)
+        used = set(re.findall(r"\$(\w+)", "".join(re.findall(r'"expr": (".*")', json.dumps(board, indent=1)))))
+        assert used <= variables | {"__rate_interval"}
+
+
+def rules() -> list[dict[str, Any]]:
+    """All rules of the rules file."""
+    return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+
+
+def test_an_unknown_metric_is_refused() -> None:
+    assert metric("jobs") == "together_finetune_jobs"
+    with pytest.raises(ValueError, match="no metric is called together_finetune_jops"):
+        metric("jops")
+
+
+# ------------------------------------------------------------------------------------------------------- the colours
+
+# What people with a colour blindness see, as matrices of linear RGB (Machado, Oliveira and Fernandes, 2009).
+SIGHTS = {
+    "all colours": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    "no red": ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998)),
+    "no green": ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.01182, 0.04294, 0.968881)),
+    "no blue": ((1.255528, -0.076749, -0.178779), (-0.078411, 0.930809, 0.147602), (0.004733, 0.691367, 0.3039)),
+}
+
+
+def seen(colour: str, sight: str) -> tuple[float, ...]:
+    """A colour of the form #RRGGBB as it is seen, in CIELAB."""
+    parts = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    linear = [max(0.0, sum(a * b for a, b in zip(row, linear, strict=True))) for row in SIGHTS[sight]]
+    to_xyz = ((0.4339, 0.3762, 0.1899), (0.2126, 0.7152, 0.0722), (0.0178, 0.1095, 0.8730))  # by the white of D65
+    xyz = (sum(a * b for a, b in zip(row, linear, strict=True)) for row in to_xyz)
+    x, y, z = (part ** (1 / 3) if part > 0.008856 else 7.787 * part + 16 / 116 for part in xyz)
+    return 116 * y - 16, 500 * (x - y), 200 * (y - z)
+
+
+@pytest.mark.parametrize("sight", SIGHTS)
+def test_whoever_looks_can_tell_statuses_apart(sight: str) -> None:
+    for (one, colour), (other, another) in combinations(STATUS_COLOURS.items(), 2):
+        assert math.dist(seen(colour, sight), seen(another, sight)) > 10, f"{one} looks like {other}"
+
+
+def test_a_status_looks_the_same_everywhere() -> None:
+    for board in BOARDS.values():
+        for found in re.findall(r'\{"color": "(#\w+)", "index": \d+, "text": "([\w ]+)"\}', json.dumps(board)):
+            colour, text = found
+            if (status := text.replace(" ", "_")) in STATUS_NUMBERS:
+                assert STATUS_COLOURS[status] == colour
+    overrides = FLEET["Jobs by status"]["fieldConfig"]["overrides"]
+    assert {one["matcher"]["options"]: one["properties"][0]["value"]["fixedColor"] for one in overrides} == dict(
+        STATUS_COLOURS
+    )
+
+
+# --------------------------------------------------------------------------------------------------- provisioning
+
+
+def test_the_data_source_is_prometheus() -> None:
+    config = yaml.safe_load((PROVISIONING / "datasources" / "prometheus.yml").read_text())
+    assert config["apiVersion"] == 1
+    [source] = config["datasources"]
+    assert source["type"] == "prometheus"
+    assert source["url"] == "http://localhost:9090"
+    assert source["uid"] == "together-finetune-prometheus"
+    assert source["isDefault"] is True  # which the dashboards choose first
+    scraped = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())["global"]
+    assert source["jsonData"]["timeInterval"] == scraped["scrape_interval"]
+
+
+def test_the_provider_reads_the_dashboards_from_where_its_comment_says() -> None:
+    text = (PROVISIONING / "dashboards" / "together-finetune.yml").read_text()
+    config = yaml.safe_load(text)
+    assert config["apiVersion"] == 1
+    [provider] = config["providers"]
+    assert provider["type"] == "file"
+    assert provider["options"]["path"].startswith("/")
+    assert "grafana/dashboards" in text.partition("apiVersion")[0]
+    assert "options.path" in text.partition("apiVersion")[0]
