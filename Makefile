@@ -20,8 +20,10 @@ check: .venv/ready ## format, lint and types
 bench: .venv/ready ## ratios of speed and size
 	$(BIN)/python -m tests.bench
 
-docs: .venv/ready ## what is generated: docs/*.md and the tables of README.md
-	$(BIN)/python docs/generate.py
+docs: .venv/ready ## what is generated: docs, the tables of README.md, dashboards, the screenshot
+	$(BIN)/python -m docs.generate
+	$(BIN)/python -m grafana.build
+	$(BIN)/python -m docs.screenshot
 
 clean: ## all that the other targets made
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -67,7 +67,7 @@ def test_the_readmes_commands_are_those_that_are_tested() -> None:
     ]
     targets = {command.split()[1] for command in COMMANDS if command.startswith("make ")}
     makefile = (ROOT / "Makefile").read_text()
-    assert all(f"\n{target}: " in makefile for target in targets | set(re.findall(r"`make (\w+)`", README)))
+    assert all(f"\n{target}: " in makefile for target in targets | set(re.findall(r"`make\s(\w+)`", README)))
 
 
 def test_pip_install_in_a_fresh_environment_gives_a_working_command(tmp_path: Path) -> None:
