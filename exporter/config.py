@@ -70,8 +70,9 @@ def _address(address: str) -> str:
 
 
 def _path(path: str) -> str:
-    if not path.startswith("/") or path.startswith("/-/") or any(c in path for c in "?# "):
-        raise ValueError("must be a path such as /metrics, and not below /-/")
+    taken = path in ("/", "/sd", "/jobs.json", "/page.js", "/page.css") or path.startswith("/-/")
+    if not path.startswith("/") or taken or any(character in path for character in "?# "):
+        raise ValueError("must be a path such as /metrics, and none of the exporter's other pages")
     return path
 
 

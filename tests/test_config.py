@@ -1,9 +1,11 @@
 """Flags, variables and the file: which wins, and what is said of a mistake."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from exporter import web
 from exporter.config import ENV_PREFIX, ConfigError, Setting, Settings, load, settings, unknown_variables
 
 
@@ -121,8 +123,9 @@ DURATION = "must be a duration such as 90s, 1h30m or 7d"
         ("--web.listen-address=10124", "--web.listen-address: must be an address such as :10124,"),
         ("--web.listen-address=:99999", "--web.listen-address: must be an address such as :10124,"),
         ("--web.listen-address=::1:10124", "--web.listen-address: must be an address such as :10124,"),
-        ("--web.telemetry-path=metrics", "--web.telemetry-path: must be a path such as /metrics, and not below /-/"),
-        ("--web.telemetry-path=/-/healthy", "--web.telemetry-path: must be a path such as /metrics, and not below /-/"),
+        ("--web.telemetry-path=metrics", "--web.telemetry-path: must be a path such as /metrics, and none of"),
+        ("--web.telemetry-path=/-/healthy", "--web.telemetry-path: must be a path such as /metrics, and none of"),
+        ("--web.telemetry-path=/sd", "--web.telemetry-path: must be a path such as /metrics, and none of"),
         ("--together.base-url=api.together.xyz", "--together.base-url: must be a URL such as https://"),
         ("--log.level=loud", "--log.level: must be 'debug', 'info', 'warning' or 'error', not 'loud'"),
         ("--simulator.jobs=-1", "--simulator.jobs: "),
@@ -272,3 +275,11 @@ def test_the_documented_accounts_are_good() -> None:
     names = [account.name for account in load([f"--config.file={documented}"], "").effective_accounts()]
     assert names == ["research", "product"]
     assert documented.read_text() in (documented.parent.parent / "README.md").read_text()
+
+
+def test_no_path_of_a_page_can_be_that_of_the_metrics() -> None:
+    served = re.findall(r'"(/[a-z.]*)": ', (Path(web.__file__).parent / "__init__.py").read_text())
+    assert {"/", "/sd"} <= set(served)
+    for path in served:
+        with pytest.raises(ConfigError):
+            load([f"--web.telemetry-path={path}"], "")
