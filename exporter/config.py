@@ -95,7 +95,17 @@ def _regex(pattern: str) -> str:
     return pattern
 
 
-Regexes = Annotated[tuple[Annotated[str, AfterValidator(_regex)], ...], NoDecode, BeforeValidator(_words)]
+def _side_by_side(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    _regex("|".join(patterns))  # as they are used: `(?i)` may stand at the very beginning alone
+    return patterns
+
+
+Regexes = Annotated[
+    tuple[Annotated[str, AfterValidator(_regex)], ...],
+    NoDecode,
+    BeforeValidator(_words),
+    AfterValidator(_side_by_side),
+]
 ActiveStatus = Literal["pending", "queued", "running", "compressing", "uploading", "cancel_requested"]
 
 

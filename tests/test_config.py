@@ -283,3 +283,11 @@ def test_no_path_of_a_page_can_be_that_of_the_metrics() -> None:
     for path in served:
         with pytest.raises(ConfigError):
             load([f"--web.telemetry-path={path}"], "")
+
+
+@pytest.mark.parametrize("patterns", [["("], ["a", "(?i)b"]], ids=["none at all", "not beside another"])
+def test_patterns_that_cannot_be_used_are_one_line(patterns: list[str]) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load([f"--metrics.exclude={pattern}" for pattern in patterns], "")
+    assert str(raised.value).startswith("--metrics.exclude: must be a regular expression (")
+    assert "\n" not in str(raised.value)
