@@ -45,12 +45,13 @@ def main() -> int:
     version = f"{PROGRAM}, version {about.version} (revision {about.revision}, Python {about.python_version})"
     try:
         with ExitStack() as stack:
-            point = _demo(load(sys.argv[1:], version), stack)
+            told = load(sys.argv[1:], version)
+            point = _demo(told, stack)
+            settings = point(told)
 
             def read() -> Settings:
                 return point(load(sys.argv[1:], version))
 
-            settings = read()
             board = Board(about, {})
             pollers = Pollers(board, _works(settings))
             if settings.config_check:

@@ -109,7 +109,7 @@ def plan(snapshot: Snapshot, schedule: Schedule, asked: Mapping[tuple[str, str, 
 
 def _tasks(state: JobState, schedule: Schedule) -> Iterator[Task]:
     job, ended = state.job, state.job.terminal
-    if wants_details(state, schedule) and not state.final:
+    if _wants_details(state, schedule) and not state.final:
         yield Task("retrieve", job.id, ended)
     elif _wants_events(state, schedule):
         yield Task("events", job.id, ended)
@@ -117,8 +117,7 @@ def _tasks(state: JobState, schedule: Schedule) -> Iterator[Task]:
         yield Task("metrics", job.id, ended, _next_step(state))
 
 
-def wants_details(state: JobState, schedule: Schedule) -> bool:
-    """Whether there is more to know of a job than the list says."""
+def _wants_details(state: JobState, schedule: Schedule) -> bool:
     return schedule.details == "always" or (schedule.details == "auto" and not state.listed_whole)
 
 
