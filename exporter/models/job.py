@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+from exporter import statuses
 from exporter.models.fields import EventFields, JobFields
 
-WAITING = ("pending", "queued")
-FINISHING = ("compressing", "uploading")
-TERMINAL = ("completed", "error", "user_error", "cancelled")
-STATUSES = (*WAITING, "running", *FINISHING, "cancel_requested", *TERMINAL)
+STATUSES = tuple(statuses.STATUSES)
+WAITING = tuple(name for name, status in statuses.STATUSES.items() if status.waiting)
+TERMINAL = tuple(name for name, status in statuses.STATUSES.items() if status.ended)
 LEVELS = ("info", "warning", "error")
-UNKNOWN = "unknown"
+UNKNOWN = statuses.UNKNOWN.name
 
 _EVENT_TYPES = frozenset(
     "job_pending job_start job_stopped model_downloading model_download_complete training_data_downloading"

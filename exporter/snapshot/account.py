@@ -6,16 +6,10 @@ from types import MappingProxyType
 
 from exporter.snapshot.job import JobState
 from exporter.snapshot.lifecycle import Histogram, Lifecycle
+from exporter.statuses import STATUSES
 
 CALL_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-STUCK_AFTER = {
-    "pending": 7200.0,
-    "queued": 7200.0,
-    "running": 3600.0,
-    "compressing": 3600.0,
-    "uploading": 3600.0,
-    "cancel_requested": 900.0,
-}
+STUCK_AFTER = {name: status.stuck_after for name, status in STATUSES.items() if status.stuck_after is not None}
 """Seconds without a sign of life after which a job counts as stuck, by status."""
 
 
