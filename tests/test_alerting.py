@@ -89,7 +89,7 @@ def test_a_failed_job_and_a_stuck_one_are_told_and_the_recovery_too(
     now = time.time()
     plans = [
         Plan(id="ft-fails", created=now, fate="error", pending=0.1, queued=0.1, download=0.1, train=16),
-        Plan(id="ft-hangs", created=now, fate="hang", strikes_in="queued", queued=1000, pending=0.1),
+        Plan(id="ft-hangs", created=now, fate="hang", fate_stage="queued", queued=1000, pending=0.1),
         Plan(id="ft-lives", created=now, pending=0.1, queued=0.1, download=0.1, train=3600, total_steps=3600),
     ]
     account = {

@@ -53,7 +53,7 @@ def test_active_jobs_are_asked_about_at_each_poll_and_finished_ones_once() -> No
 
 
 def test_a_job_that_ends_is_asked_about_once_more() -> None:
-    with simulated(Plan(id="ft-1", created=NOW - 1500, fate="error", strikes_at=0.8)) as (simulator, world):
+    with simulated(Plan(id="ft-1", created=NOW - 1500, fate="error", fate_at=0.8)) as (simulator, world):
         for _ in range(5):
             world.poll()
             world.now += 600

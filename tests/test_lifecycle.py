@@ -106,7 +106,7 @@ def test_the_run_is_from_start_to_end() -> None:
 
 
 def test_a_job_that_was_cancelled_while_it_waited_has_no_run() -> None:
-    plan = Plan(id="ft-1", created=NOW - 100, fate="cancelled", strikes_in="queued")
+    plan = Plan(id="ft-1", created=NOW - 100, fate="cancelled", fate_stage="queued")
     with simulated(plan) as (_, world):
         world.poll()
         after(world, 3600)

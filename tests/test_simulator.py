@@ -182,7 +182,7 @@ def test_a_job_that_completes_tells_all_its_events_in_order() -> None:
 
 
 def test_a_user_cancels_through_cancel_requested() -> None:
-    plan = replace(PLAN, fate="cancelled", strikes_in="queued", cancel=50)
+    plan = replace(PLAN, fate="cancelled", fate_stage="queued", cancel=50)
     assert [job(plan, START + at)["status"] for at in (199, 200, 249, 250)] == [
         "queued",
         "cancel_requested",
@@ -192,7 +192,7 @@ def test_a_user_cancels_through_cancel_requested() -> None:
 
 
 def test_a_job_that_hangs_stands_still_while_running() -> None:
-    plan = replace(PLAN, fate="hang", strikes_at=0.3)
+    plan = replace(PLAN, fate="hang", fate_at=0.3)
     hung = job(plan, START + 700)
     assert (hung["status"], hung["steps_completed"]) == ("running", 30)
     assert job(plan, START + 700 + 1000 * DAY) == hung
@@ -200,7 +200,7 @@ def test_a_job_that_hangs_stands_still_while_running() -> None:
 
 
 def test_a_restart_refunds_and_begins_the_training_again() -> None:
-    plan = replace(PLAN, fate="restart", strikes_at=0.6)
+    plan = replace(PLAN, fate="restart", fate_at=0.6)
     before, after, done = (job(plan, START + at) for at in (999, 1000, DAY))
     assert [before[name] for name in COUNTERS] == [59, 1, 2]
     assert [after[name] for name in COUNTERS] == [0, 0, 0]
@@ -319,7 +319,7 @@ def test_preference_training_adds_names_to_its_rows() -> None:
 
 
 def test_a_restart_begins_the_rows_anew() -> None:
-    plan = replace(PLAN, fate="restart", strikes_at=0.6, n_evals=0)
+    plan = replace(PLAN, fate="restart", fate_at=0.6, n_evals=0)
     steps = [row["train/global_step"] for row in training_rows(plan, START + 1100)]
     assert steps == list(range(1, 11))
 

@@ -67,7 +67,7 @@ def test_a_counter_of_another_stage_is_no_sign_of_life(wire: Wire) -> None:
 
 
 def test_a_job_that_hangs_shows_no_sign_of_life() -> None:
-    plan = Plan(id="ft-1", created=NOW - 1800, fate="hang", strikes_at=0.9)
+    plan = Plan(id="ft-1", created=NOW - 1800, fate="hang", fate_at=0.9)
     with simulated(plan) as (_, world):
         world.poll()
         world.now += 3600

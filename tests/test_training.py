@@ -82,7 +82,7 @@ def test_the_last_values_stay_after_the_end_of_the_job() -> None:
 
 
 def test_after_a_restart_of_the_job_its_rows_are_asked_for_from_the_beginning() -> None:
-    plan = Plan(id="ft-1", created=NOW - 1800, train=3000, fate="restart", strikes_at=0.8)
+    plan = Plan(id="ft-1", created=NOW - 1800, train=3000, fate="restart", fate_at=0.8)
     with simulated(plan, schedule=TRAINED) as (simulator, world):
         for _ in range(6):
             world.poll()

@@ -1,4 +1,4 @@
-"""Which jobs an account has at a moment: a random endless fleet, or a script written by hand."""
+"""Which jobs an account has at a given time: a random endless fleet, or a script written by hand."""
 
 import math
 import uuid
@@ -10,8 +10,8 @@ from exporter.simulator.plan import MODELS, Fate, Json, Plan, Stage, draws
 
 # Tables, to be read by the row.
 # fmt: off
-STORIES: tuple[Fate, ...] = ("hang", "restart", "billing_limit", "error", "cancelled", "user_error")
-STRIKES: dict[Fate, tuple[Stage, float]] = {"billing_limit": ("download", 1.0), "user_error": ("download", 0.8)}
+FIRST_FATES: tuple[Fate, ...] = ("hang", "restart", "billing_limit", "error", "cancelled", "user_error")
+SET_IN: dict[Fate, tuple[Stage, float]] = {"billing_limit": ("download", 1.0), "user_error": ("download", 0.8)}
 CHANCES: dict[Fate, int] = {
     "completed": 84, "error": 5, "user_error": 3, "cancelled": 4, "billing_limit": 2, "hang": 0, "restart": 2,
 }
@@ -29,14 +29,14 @@ CHOICES: dict[str, Sequence[Any]] = {
 
 
 class Plans(Protocol):
-    """A fleet: whatever says which jobs there are at a moment (unix seconds)."""
+    """A fleet: the jobs of an account at a time (unix seconds)."""
 
     def plans(self, now: float) -> Sequence[Plan]: ...
 
 
 @dataclass(frozen=True)
 class Script:
-    """A fleet of plans written by hand; each is there from its creation on."""
+    """A fleet of plans written by hand; each job exists from its creation on."""
 
     jobs: Sequence[Plan]
 
@@ -47,10 +47,10 @@ class Script:
 
 @dataclass(frozen=True, kw_only=True)
 class Fleet:
-    """An endless random account of `jobs` jobs from `start` (unix seconds) on, `speed` times as fast as life.
+    """An endless random account of `jobs` jobs from `start` (unix seconds) on, `speed` times as fast as real time.
 
-    It has that many slots. In each a job is created, runs, ends and stays listed for 2 to 8 simulated hours, until
-    the slot's next one takes its place. The first slots tell `STORIES`, one each.
+    It has that many slots. In each of them a job is created, runs, ends and stays listed for 2 to 8 simulated hours,
+    until the slot's next job takes its place. The jobs of the first slots have the `FIRST_FATES`, one each.
     """
 
     start: float
@@ -64,13 +64,13 @@ class Fleet:
         return [self._plan(slot, now) for slot in range(self.jobs)]
 
     def _plan(self, slot: int, now: float) -> Plan:
-        # Slots of one period, evenly out of step (as multiples of the golden ratio are), keep the number of active
-        # jobs steady for ever, and make the newest job a matter of arithmetic.
+        # Slots of one period, evenly out of phase (as multiples of the golden ratio are), keep the number of active
+        # jobs steady, and the newest job can be computed directly.
         period = (8.0 if _large(slot) else 4.2) * 3600 / self.speed
         phase = (slot + 1) * 0.6180339887498949 % 1
         generation = math.floor((now - self.start) / period + phase)
         if slot == 0:
-            generation = min(generation, 0)  # it hangs, and nobody deletes it
+            generation = min(generation, 0)  # it hangs for ever
         known, plan = self._newest.get(slot, (None, None))
         if plan is None or known != generation:
             plan = _draw_plan(self, slot, generation, created=self.start + (generation - phase) * period)
@@ -85,9 +85,8 @@ def _large(slot: int) -> bool:
 
 def _draw_plan(fleet: Fleet, slot: int, generation: int, created: float) -> Plan:
     draw, large = draws(fleet.seed, slot, generation), _large(slot)
-    story = STORIES[slot] if slot < len(STORIES) else None
-    fate = story or draw.choices(list(CHANCES), list(CHANCES.values()))[0]
-    strikes_in, strikes_at = STRIKES.get(fate, ("train", draw.uniform(0.2, 0.6)))
+    fate = FIRST_FATES[slot] if slot < len(FIRST_FATES) else draw.choices(list(CHANCES), list(CHANCES.values()))[0]
+    fate_stage, fate_at = SET_IN.get(fate, ("train", draw.uniform(0.2, 0.6)))
     model, parameters, dollars = draw.choice(MODELS[3:] if large else MODELS[:3])
     minutes = {"train": (170, 270) if large and fate != "restart" else (10, 30)} | MINUTES
     drawn: Json = {stage: draw.uniform(*limits) * 60 / fleet.speed for stage, limits in minutes.items()}
@@ -100,7 +99,7 @@ def _draw_plan(fleet: Fleet, slot: int, generation: int, created: float) -> Plan
     return Plan(
         id=f"ft-{number if draw.random() < 0.6 else number[:13]}", seed=fleet.seed,
         created=created, estimate=draw.uniform(0.92, 1.08),
-        fate=fate, strikes_in=strikes_in, strikes_at=strikes_at, total_steps=steps, n_epochs=epochs,
+        fate=fate, fate_stage=fate_stage, fate_at=fate_at, total_steps=steps, n_epochs=epochs,
         n_evals=draw.choice((0, epochs, 10)), n_checkpoints=draw.randint(1, epochs),
         model=model, param_count=parameters, usd_per_million_tokens=dollars * (2.5 if dpo else 1),
         token_count=round(steps * draw.uniform(4e4, 6e4) / epochs), dpo_beta=0.1 if dpo else None,

@@ -1,19 +1,21 @@
 """The full object of a job at a moment: every field that any shape of the API shows."""
 
-from exporter.simulator.plan import Json, Plan, past, stamp
+import math
+from collections.abc import Sequence
+
+from exporter.simulator.plan import Json, Plan, stamp
+from exporter.simulator.story import Change, Running, story
 
 # Tables, to be read by the row.
 # fmt: off
 PLANNED = """id model suffix n_epochs n_checkpoints n_evals batch_size learning_rate warmup_ratio train_on_inputs
     wandb_project_name""".split()
-FIRST: Json = {  # what a job has from the start, besides what is planned
+FIXED: Json = {  # what the API says of every job, unless something changes it
     "user_id": "user-demo", "owner_address": "demo@example.com", "max_grad_norm": 1.0, "weight_decay": 0.01,
     "max_seq_length": 8192, "packing": True, "random_seed": 42, "from_checkpoint": None, "from_hf_model": None,
-    "wandb_url": None, "wandb_name": None, "early_stopped": False, "job_id": None, "model_output_path": None,
-    "queue_depth": None, "param_count": None, "total_steps": None, "steps_completed": 0, "epochs_completed": 0,
-    "evals_completed": 0, "token_count": 0, "total_price": 0, "train_price": 0, "eval_price": 0, "refund_amount": 0,
+    "wandb_url": None, "wandb_name": None, "early_stopped": False, "eval_price": 0, "refund_amount": 0,
 }
-FIRST_OF_EVENT: Json = {
+FIXED_OF_EVENT: Json = {
     "object": "fine-tune-event", "param_count": 0, "token_count": 0, "total_steps": 0, "training_offset": 0,
     "wandb_url": "", "checkpoint_path": "", "model_path": "", "hash": "",
 }
@@ -25,39 +27,78 @@ LEGACY_LEVELS = {"info": "legacy_info", "warning": "legacy_iwarning", "error": "
 
 def job(plan: Plan, now: float) -> Json:
     """The full object of a job at `now` (unix seconds): every field of either shape."""
-    changes = past(plan, now)
-    fields = FIRST | {name: getattr(plan, name) for name in PLANNED}
-    for _, _, changed in changes:
-        fields |= changed
-    last_change, _, _ = changes[-1]
+    now = max(now, plan.created)  # a job has always been created
+    told = story(plan)
+    fields = FIXED | {name: getattr(plan, name) for name in PLANNED} | told.fields(now)
+    started, running, shown = fields["started_at"], fields.pop("running"), fields.pop("shown", {})
+    beats = {name: _last_beat(plan, every, min(now, told.end)) for name, every in plan.beats.items()}
+    updated = max(told.updated(now), beats.pop("updated_at", 0))
+    progress = _progress(plan, running, now, beats.pop("progress", 0))
+    for name, beat in beats.items():
+        fields[name] += round((beat - plan.created) / plan.beats[name])
+    fields |= {
+        "created_at": stamp(plan, plan.created),
+        "started_at": started and stamp(plan, started),
+        "updated_at": stamp(plan, updated),
+        "progress": progress,
+        "events": [_event(plan, change) for change in told.events(now)],
+        **_described(plan),
+        **shown,
+    }
+    return {**fields, **plan.overrides.get(fields["status"], {})}
+
+
+def next_change(plan: Plan, now: float) -> float:
+    """The first time after `now` (unix seconds) at which anything changes in a job; infinity if nothing will."""
+    now = max(now, plan.created)
+    told = story(plan)
+    since = told.fields(now)["running"].since
+    times = [told.next_change(now), *(since + after for after, _ in _estimates(plan))]
+    if now < told.end:
+        times += [_last_beat(plan, every, now) + every for every in plan.beats.values()]
+    return min((time for time in times if time > now), default=math.inf)
+
+
+def _last_beat(plan: Plan, every: float, now: float) -> float:
+    return plan.created + (now - plan.created) // every * every
+
+
+def _estimates(plan: Plan) -> Sequence[tuple[float, float | None]]:
+    return ((0.0, plan.estimate),) if isinstance(plan.estimate, float | int) else plan.estimate
+
+
+def _progress(plan: Plan, running: Running, now: float, beat: float) -> Json:
+    """The estimate of the current stage, which moves with its last beat."""
+    given = [factor for after, factor in _estimates(plan) if running.since + after <= now]
+    if running.length is None or not given or given[-1] is None:
+        return {"estimate_available": False, "seconds_remaining": 0}
+    seconds = running.length * given[-1] + max(beat - running.since, 0)
+    return {"estimate_available": True, "seconds_remaining": round(seconds, 3)}
+
+
+def _described(plan: Plan) -> Json:
+    """The fields that follow from the plan and never change."""
     schedule = {"min_lr_ratio": 0.1, "num_cycles": 0.5}
     lora = LORA | {"lora_r": plan.lora_r, "lora_alpha": 2 * (plan.lora_r or 0)}
-    return (
-        fields
-        | {
-            "created_at": stamp(plan, plan.created),
-            "updated_at": stamp(plan, last_change),
-            "progress": dict(fields["progress"]),  # a copy, for the story is kept and a caller may change what it gets
-            "events": [
-                _event(plan, at, kind, changed.get("steps_completed", 0)) for at, kind, changed in changes if kind
-            ],
-            "training_file": f"file-{plan.id}",
-            "validation_file": f"file-{plan.id}-eval" if plan.n_evals else None,
-            "eval_steps": plan.total_steps // plan.n_evals if plan.n_evals else 0,
-            "trainingfile_numlines": plan.token_count // 640,
-            "trainingfile_size": plan.token_count * 4,
-            "model_output_name": f"demo/{plan.model.split('/')[-1]}-{plan.suffix or 'ft'}-{plan.id[-8:]}",
-            "lr_scheduler": {"lr_scheduler_type": "cosine", "lr_scheduler_args": schedule},
-            "training_type": lora if plan.lora_r else {"type": "Full"},
-            "training_method": {"method": "dpo", "dpo_beta": plan.dpo_beta} if plan.dpo_beta else {"method": "sft"},
-        }
-    )
+    return {
+        "training_file": f"file-{plan.id}",
+        "validation_file": f"file-{plan.id}-eval" if plan.n_evals else None,
+        "eval_steps": plan.total_steps // plan.n_evals if plan.n_evals else 0,
+        "trainingfile_numlines": plan.token_count // 640,
+        "trainingfile_size": plan.token_count * 4,
+        "model_output_name": f"demo/{plan.model.split('/')[-1]}-{plan.suffix or 'ft'}-{plan.id[-8:]}",
+        "lr_scheduler": {"lr_scheduler_type": "cosine", "lr_scheduler_args": schedule},
+        "training_type": lora if plan.lora_r else {"type": "Full"},
+        "training_method": {"method": "dpo", "dpo_beta": plan.dpo_beta} if plan.dpo_beta else {"method": "sft"},
+    }
 
 
-def _event(plan: Plan, moment: float, kind: str, step: int) -> Json:
+def _event(plan: Plan, change: Change) -> Json:
+    at, kind, fields = change
+    step = fields.get("steps_completed") or 0
     level = LEVELS.get(kind, "info")
-    return FIRST_OF_EVENT | {
-        "created_at": stamp(plan, moment),
+    return FIXED_OF_EVENT | {
+        "created_at": stamp(plan, at),
         "level": LEGACY_LEVELS[level] if plan.legacy_levels else level,
         "message": kind.replace("_", " ").capitalize() + (f", at step {step}" if step else ""),
         "type": kind,

@@ -1,7 +1,7 @@
-"""The shapes in which the API shows a job: views of its full object."""
+"""The shapes in which the API shows a job, as views of its full object."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from exporter.simulator.plan import Json
 
@@ -20,12 +20,12 @@ LIVE_LEVELS = {"info": "Info", "warning": "Warning", "error": "Error"}  # and ""
 
 
 def live(job: Json) -> Json:
-    """The truncated object that the live API lists, of a full one: no events, no figures of the training."""
+    """The truncated object that the live API lists: no events, no training figures."""
     return {name: job[name] for name in LIVE} | {"events": []}
 
 
 def reference(job: Json) -> Json:
-    """What the reference page has of a full object, in lists as well as alone."""
+    """The object as on the reference page, the same in lists and alone."""
     training = {"training_type": {"type": job["training_type"]["type"]}}
     training["training_method"] = {"method": job["training_method"]["method"]}
     return {name: job[name] for name in REFERENCE} | training
@@ -41,8 +41,14 @@ def _live_event(event: Json) -> Json:
     return {name: event[name] for name in ("object", "created_at", "message")} | changed
 
 
-View = Callable[[Json], Json]
-SHAPES: dict[Shape, tuple[View, View]] = {  # of a list's jobs, of one alone
-    "live": (live, _live_detail),
-    "reference": (reference, reference),
+class Views(NamedTuple):
+    """How a shape shows the full object of a job: in a list, and alone."""
+
+    listed: Callable[[Json], Json]
+    detail: Callable[[Json], Json]
+
+
+SHAPES: dict[Shape, Views] = {
+    "live": Views(live, _live_detail),
+    "reference": Views(reference, reference),
 }
