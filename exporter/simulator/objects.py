@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 from exporter.simulator.plan import Json, Plan, stamp
 from exporter.simulator.story import Change, Running, story
@@ -41,7 +42,7 @@ def job(plan: Plan, now: float) -> Json:
         "started_at": started and stamp(plan, started),
         "updated_at": stamp(plan, updated),
         "progress": progress,
-        "events": [_event(plan, change) for change in told.events(now)],
+        "events": [dict(event) for event in _events(plan)[: told.events(now)]],
         **_described(plan),
         **shown,
     }
@@ -93,9 +94,14 @@ def _described(plan: Plan) -> Json:
     }
 
 
+@lru_cache(maxsize=100)
+def _events(plan: Plan) -> list[Json]:
+    return [_event(plan, change) for change in story(plan).event_changes]
+
+
 def _event(plan: Plan, change: Change) -> Json:
     at, kind, fields = change
-    step = fields.get("steps_completed") or 0
+    step = fields.get("steps_completed", 0) if "steps" in plan.reports else 0
     level = LEVELS.get(kind, "info")
     return FIXED_OF_EVENT | {
         "created_at": stamp(plan, at),

@@ -2,9 +2,8 @@
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import takewhile
 from operator import itemgetter
 from typing import Any, NamedTuple, get_args
 
@@ -19,13 +18,13 @@ STATUS: dict[Stage, str] = {
 }
 ENDS: dict[Fate, list[tuple[str, str]]] = {  # fate -> the last events, each with the status that follows
     "completed": [("job_complete", "completed")],
-    "hang": [("job_complete", "completed")],
     "restart": [("job_complete", "completed")],
     "error": [("job_error", "error")],
     "user_error": [("job_user_error", "user_error")],
     "cancelled": [("cancel_requested", "cancel_requested"), ("job_stopped", "cancelled")],
     "billing_limit": [("billing_limit", "cancelled"), ("job_stopped", "cancelled")],
 }
+LAST = {ending[-1][0] for ending in ENDS.values()}
 EARLY: tuple[Fate, ...] = ("error", "user_error", "cancelled", "billing_limit")  # fates that end a job
 REPEATED = {  # event -> the field that says how often it happens, the field that counts it
     "eval_complete": ("n_evals", "evals_completed"),
@@ -71,24 +70,21 @@ class Story:
     """The changes of a job, arranged so that its state at any time is found quickly."""
 
     def __init__(self, plan: Plan) -> None:
-        told = list(_tell(plan))
-        self.end = told[-1].at
+        told = changes(plan)
+        self.end = told[-1].at if told[-1].event in LAST else math.inf
         """When the job ends (unix seconds); infinity if it hangs."""
-        self.changes = list(takewhile(lambda change: change.at < math.inf, told))
-        """Every change, in time order."""
         hidden = {name for sign, names in SIGNS.items() if sign not in plan.reports for name in names}
-        self._times = [change.at for change in self.changes]
-        self._updates = list(_updates(plan, self.changes))
+        self._times = [change.at for change in told]
+        self._updates = self._times if plan.updated_on == "change" else list(_updates(plan, told))
+        self.event_changes = [change for change in told if change.event and change.event not in hidden]
         self._tracks: dict[str, tuple[list[float], list[Any]]] = {}
-        self._events: list[Change] = []
-        for at, event, fields in self.changes:
-            seen = {name: None if name in hidden else value for name, value in fields.items()}
-            for name, value in seen.items():
-                times, values = self._tracks.setdefault(name, ([], []))
+        for at, _, fields in told:
+            for name, value in fields.items():
+                if name not in self._tracks:
+                    self._tracks[name] = [], []
+                times, values = self._tracks[name]
                 times.append(at)
-                values.append(value)
-            if event and event not in hidden:
-                self._events.append(Change(at, event, seen))
+                values.append(None if name in hidden else value)
 
     def fields(self, now: float) -> Json:
         """The fields that were set by `now`, with their values."""
@@ -98,9 +94,9 @@ class Story:
             if (count := bisect_right(times, now))
         }
 
-    def events(self, now: float) -> Sequence[Change]:
-        """The changes with an event by `now`."""
-        return self._events[: bisect_right(self._events, now, key=_at)]
+    def events(self, now: float) -> int:
+        """How many of `event_changes` there are by `now`."""
+        return bisect_right(self.event_changes, now, key=_at)
 
     def updated(self, now: float) -> float:
         """When `updated_at` was last set."""
@@ -112,25 +108,28 @@ class Story:
         return self._times[count] if count < len(self._times) else math.inf
 
 
-@lru_cache(maxsize=1000)  # a story takes some 50 kB
+def changes(plan: Plan) -> list[Change]:
+    """Every change of a job, in time order."""
+    return list(_tell(plan))
+
+
+@lru_cache(maxsize=100)  # a story takes some 50 kB
 def story(plan: Plan) -> Story:
     """The story of a plan."""
     return Story(plan)
 
 
-_at = itemgetter(0)
+_at: Callable[[Any], Any] = itemgetter(0)
 
 
-def _updates(plan: Plan, changes: Sequence[Change]) -> Iterator[float]:
+def _updates(plan: Plan, told: Sequence[Change]) -> Iterator[float]:
     yield plan.created
     before, own = "", ""
     shown: Mapping[str, Any] = {}
-    for at, event, fields in changes:
+    for at, event, fields in told:
         own, shown = fields.get("status", own), fields.get("shown", shown)
         status = shown.get("status", own)
         match plan.updated_on:
-            case "change":
-                yield at
             case "event" if event or status != before:
                 yield at
             case "status" if status != before:
@@ -148,6 +147,8 @@ def _tell(plan: Plan) -> Iterator[Change]:
         if stop.fields:
             yield Change(at, "", {"shown": stop.fields})
         at += stop.lasts
+        if at == math.inf:
+            return
         here = there
         if stop.resume:
             stage, fraction = stop.resume
@@ -187,10 +188,10 @@ def _pass(plan: Plan, life: Sequence[Moment], here: Position, there: Position, a
     if _seconds(plan, here, there) < 0:
         raise ValueError(f"The interruptions of {plan.id} are not in the order in which they happen")
     start = _seconds(plan, (0, 0.0), here)
-    for position, seconds, event, fields in life:
-        if here < position <= there:
-            when = at + (seconds - start)
-            yield Change(when, event, fields | _started(plan, position, when) if "status" in fields else fields)
+    first, last = (bisect_right(life, position, key=_at) for position in (here, there))
+    for position, seconds, event, fields in life[first:last]:
+        when = at + (seconds - start)
+        yield Change(when, event, fields | _started(plan, position, when) if "status" in fields else fields)
 
 
 def _started(plan: Plan, position: Position, at: float) -> Json:

@@ -8,7 +8,7 @@ from random import Random
 from typing import NamedTuple
 
 from exporter.simulator.plan import Json, Plan, draws
-from exporter.simulator.story import story
+from exporter.simulator.story import changes
 
 
 class _Row(NamedTuple):
@@ -35,7 +35,7 @@ def _rows(plan: Plan) -> list[_Row]:
     rows: list[_Row] = []
     draw = draws(plan.seed, plan.id)
     last = 0
-    for at, event, fields in story(plan).changes:
+    for at, event, fields in changes(plan):
         step = fields.get("steps_completed", last)
         if step < last:
             lost = (row.content["train/global_step"] > step for row in rows)
