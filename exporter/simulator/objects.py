@@ -36,7 +36,8 @@ def job(plan: Plan, now: float) -> Json:
     updated = max(told.updated(now), beats.pop("updated_at", 0))
     progress = _progress(plan, running, now, beats.pop("progress", 0))
     for name, beat in beats.items():
-        fields[name] += round((beat - plan.created) / plan.beats[name])
+        if fields[name] is not None:
+            fields[name] += round((beat - plan.created) / plan.beats[name])
     fields |= {
         "created_at": stamp(plan, plan.created),
         "started_at": started and stamp(plan, started),

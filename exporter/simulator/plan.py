@@ -50,7 +50,7 @@ class Plan:
 
     `beats` maps fields to an interval in seconds at which they change for as long as the job is active, whatever
     else happens: `updated_at` becomes the current time, `progress` moves with the clock, so that the remaining time
-    stays the same, and a number increases by 1.
+    stays the same, and a number increases by 1, once it is known.
 
     `overrides` maps a status to the fields that the API shows in place of the job's own while it has that status.
     """
