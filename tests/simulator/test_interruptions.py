@@ -65,12 +65,14 @@ def test_a_job_that_goes_back_loses_the_rows_of_later_steps() -> None:
     assert written == [list(range(1, 60)), list(range(1, 41)), list(range(1, 42))]
 
 
-def test_a_running_job_can_return_to_the_queue() -> None:
-    plan = interrupted(at=0.6, resume=("queued", 0.0))
+@pytest.mark.parametrize(("at", "place"), [(0.0, 4), (0.5, 2)])
+def test_a_running_job_can_return_to_the_queue(at: float, place: int) -> None:
+    plan = interrupted(at=0.6, resume=("queued", at))
     queued = job(plan, START + 1000)
-    assert (queued["status"], queued["queue_depth"], queued["steps_completed"]) == ("queued", 4, 0)
+    assert (queued["status"], queued["queue_depth"], queued["steps_completed"]) == ("queued", place, 0)
     assert moment(queued["started_at"]) == START + 1000
-    assert job(plan, START + 1200)["status"] == "running"
+    assert not queued["progress"]["estimate_available"]
+    assert job(plan, START + 1200 - 200 * at)["status"] == "running"
 
 
 @pytest.mark.parametrize("status", ["cancel_requested", "error", "validating"])
