@@ -29,11 +29,11 @@ LEGACY_LEVELS = {"info": "legacy_info", "warning": "legacy_iwarning", "error": "
 def job(plan: Plan, now: float) -> Json:
     """The full object of a job at `now` (unix seconds): every field of either shape."""
     now = max(now, plan.created)  # a job has always been created
-    told = story(plan)
-    fields = FIXED | {name: getattr(plan, name) for name in PLANNED} | told.fields(now)
+    history = story(plan)
+    fields = FIXED | {name: getattr(plan, name) for name in PLANNED} | history.fields(now)
     started, running, shown = fields["started_at"], fields.pop("running"), fields.pop("shown", {})
-    beats = {name: _last_beat(plan, every, min(now, told.end)) for name, every in plan.beats.items()}
-    updated = max(told.updated(now), beats.pop("updated_at", 0))
+    beats = {name: _last_beat(plan, every, min(now, history.end)) for name, every in plan.beats.items()}
+    updated = max(history.updated(now), beats.pop("updated_at", 0))
     progress = _progress(plan, running, now, beats.pop("progress", 0))
     for name, beat in beats.items():
         if fields[name] is not None:
@@ -43,7 +43,7 @@ def job(plan: Plan, now: float) -> Json:
         "started_at": started and stamp(plan, started),
         "updated_at": stamp(plan, updated),
         "progress": progress,
-        "events": [dict(event) for event in _events(plan)[: told.events(now)]],
+        "events": [dict(event) for event in _events(plan)[: history.events(now)]],
         **_described(plan),
         **shown,
     }
@@ -53,10 +53,10 @@ def job(plan: Plan, now: float) -> Json:
 def next_change(plan: Plan, now: float) -> float:
     """The first time after `now` (unix seconds) at which anything changes in a job; infinity if nothing will."""
     now = max(now, plan.created)
-    told = story(plan)
-    since = told.fields(now)["running"].since
-    times = [told.next_change(now), *(since + after for after, _ in _estimates(plan))]
-    if now < told.end:
+    history = story(plan)
+    since = history.fields(now)["running"].since
+    times = [history.next_change(now), *(since + after for after, _ in _estimates(plan))]
+    if now < history.end:
         times += [_last_beat(plan, every, now) + every for every in plan.beats.values()]
     return min((time for time in times if time > now), default=math.inf)
 

@@ -70,15 +70,15 @@ class Story:
     """The changes of a job, arranged so that its state at any time is found quickly."""
 
     def __init__(self, plan: Plan) -> None:
-        told = changes(plan)
-        self.end = told[-1].at if told[-1].event in LAST else math.inf
+        known = list(changes(plan))
+        self.end = known[-1].at if known[-1].event in LAST else math.inf
         """When the job ends (unix seconds); infinity if it hangs."""
         hidden = {name for sign, names in SIGNS.items() if sign not in plan.reports for name in names}
-        self._times = [change.at for change in told]
-        self._updates = self._times if plan.updated_on == "change" else list(_updates(plan, told))
-        self.event_changes = [change for change in told if change.event and change.event not in hidden]
+        self._times = [change.at for change in known]
+        self._updates = self._times if plan.updated_on == "change" else list(_updates(plan, known))
+        self.event_changes = [change for change in known if change.event and change.event not in hidden]
         self._tracks: dict[str, tuple[list[float], list[Any]]] = {}
-        for at, _, fields in told:
+        for at, _, fields in known:
             for name, value in fields.items():
                 if name not in self._tracks:
                     self._tracks[name] = [], []
@@ -108,11 +108,6 @@ class Story:
         return self._times[count] if count < len(self._times) else math.inf
 
 
-def changes(plan: Plan) -> list[Change]:
-    """Every change of a job, in time order."""
-    return list(_tell(plan))
-
-
 @lru_cache(maxsize=100)  # a story takes some 50 kB
 def story(plan: Plan) -> Story:
     """The story of a plan."""
@@ -122,11 +117,11 @@ def story(plan: Plan) -> Story:
 _at: Callable[[Any], Any] = itemgetter(0)
 
 
-def _updates(plan: Plan, told: Sequence[Change]) -> Iterator[float]:
+def _updates(plan: Plan, known: Sequence[Change]) -> Iterator[float]:
     yield plan.created
     before, own = "", ""
     shown: Mapping[str, Any] = {}
-    for at, event, fields in told:
+    for at, event, fields in known:
         own, shown = fields.get("status", own), fields.get("shown", shown)
         status = shown.get("status", own)
         match plan.updated_on:
@@ -137,7 +132,8 @@ def _updates(plan: Plan, told: Sequence[Change]) -> Iterator[float]:
         before = status
 
 
-def _tell(plan: Plan) -> Iterator[Change]:
+def changes(plan: Plan) -> Iterator[Change]:
+    """Every change of a job, in time order."""
     life = list(_life(plan))
     at, here, refunded = plan.created, (0, BEFORE), 0
     for number, stop in enumerate((*plan.interruptions, *_fate_as_interruption(plan)), start=2):
