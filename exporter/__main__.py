@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.metadata import distribution
+from typing import AnyStr
 
 from pydantic import SecretStr
 from typing_extensions import override
@@ -112,9 +113,16 @@ class Work:
 
     def poller(self, board: Board) -> Poller:
         """A poller that does this; `BadKeyError` where the key cannot be had."""
+        source = self._key_source()
+
+        def redact(text: AnyStr, /) -> AnyStr:
+            key = source()
+            return text.replace(key, "[API key]") if isinstance(text, str) else text.replace(key.encode(), b"[API key]")
+
         client = Client(
             self.base_url,
-            self._key_source(),
+            source,
+            redact=redact,
             user_agent=f"{PROGRAM}/{__version__}",
             timeout=self.timeout,
             connections=self.schedule.concurrency + 1,

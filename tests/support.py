@@ -1,5 +1,6 @@
 """What several tests need: an API that answers as told, and an exporter around it whose time stands still."""
 
+import io
 import json
 import socket
 import threading
@@ -8,9 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, AnyStr, ClassVar, Self
 
+import requests
 from prometheus_client.parser import text_string_to_metric_families
+from requests.adapters import BaseAdapter, HTTPAdapter
+from urllib3 import HTTPResponse
 
 from exporter.api import Client
 from exporter.exposition import Exposition
@@ -64,6 +68,7 @@ class Wire:
     def __init__(self, answer: Answer = b"") -> None:
         self.answer = answer
         self.requests: list[str] = []
+        self.read_first = True
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}/v1"
         self._threads = [threading.Thread(target=self._accept)]
@@ -86,11 +91,13 @@ class Wire:
         self._over.wait()
 
     def drip(self, start: bytes) -> Callable[[socket.socket], None]:
-        """An answer of `start` and then a byte now and then, without end."""
+        """An answer of `start` and then a byte now and then, for much longer than any time limit of a test."""
 
         def answer(connection: socket.socket) -> None:
             connection.sendall(start)
-            while not self._over.wait(0.02):
+            for _ in range(500):
+                if self._over.wait(0.02):
+                    return
                 connection.sendall(b"x")
 
         return answer
@@ -108,13 +115,44 @@ class Wire:
     def _serve(self, connection: socket.socket) -> None:
         with connection:
             try:
-                self.requests.append(connection.recv(65536).decode(errors="replace"))
+                if self.read_first:
+                    self.requests.append(connection.recv(65536).decode(errors="replace"))
                 if callable(self.answer):
                     self.answer(connection)
                 else:
                     connection.sendall(self.answer)
             except OSError:
                 pass  # the client went away, as some tests want it to
+
+
+class SimulatorAdapter(BaseAdapter):
+    """Answers requests from a simulator, without a socket and at once; a fault slower than the timeout is a timeout."""
+
+    url: ClassVar[str] = "http://simulator.invalid/v1"
+
+    def __init__(self, simulator: Simulator) -> None:
+        super().__init__()
+        self._simulator = simulator
+        self._build = HTTPAdapter().build_response
+
+    def send(
+        self, request: requests.PreparedRequest, stream: bool = False, timeout: Any = None, *_: Any, **__: Any
+    ) -> requests.Response:
+        """The simulator's answer as a response."""
+        del stream
+        answer = self._simulator.answer(request.path_url, request.headers["Authorization"])
+        if answer.delay > timeout:
+            raise requests.ReadTimeout("timed out")
+        raw = HTTPResponse(io.BytesIO(answer.body), answer.headers, answer.status, preload_content=False)
+        return self._build(request, raw)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def hide_key(text: AnyStr, /) -> AnyStr:
+    """The redaction of the tests: it knows one key."""
+    return text.replace(KEY, "[API key]") if isinstance(text, str) else text.replace(KEY.encode(), b"[API key]")
 
 
 class Samples(dict[tuple[str, frozenset[tuple[str, str]]], float]):
@@ -159,6 +197,7 @@ class World:
             timeout=self.timeout,
             max_bytes=self.max_bytes,
             clock=lambda: self.now,
+            redact=hide_key,
         )
         self.poller = Poller(
             "default",

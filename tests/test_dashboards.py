@@ -16,7 +16,7 @@ import pytest
 import yaml
 from _pytest.mark import ParameterSet
 
-from exporter.api import Answer, ApiError, Client
+from exporter.api import Client
 from exporter.exposition import Exposition
 from exporter.metrics import PREFIX, ROWS
 from exporter.poller import Poller, Schedule
@@ -27,7 +27,7 @@ from grafana.look import STATUS_COLOURS, STATUS_NUMBERS, UIDS
 from grafana.promql import metric
 from tests.conftest import need
 from tests.programs import Program, Prometheus, fetch, free_port
-from tests.support import ABOUT, KEY, NOW, job
+from tests.support import ABOUT, KEY, NOW, SimulatorAdapter, job
 
 ROOT = Path(__file__).parent.parent
 RULES = ROOT / "deploy" / "prometheus" / "rules.yml"
@@ -56,20 +56,6 @@ UNTOLD = (
 # ------------------------------------------------------------------------------------------------- the simulated day
 
 
-class Direct(Client):
-    """A client that calls the simulator without HTTP."""
-
-    def __init__(self, api: Simulator) -> None:
-        super().__init__("", lambda: KEY, user_agent="test/1")
-        self._api = api
-
-    def _get(self, path: str, **query: str | int) -> Answer:
-        answer = self._api.answer(f"/v1{path}?{urlencode(query)}", f"Bearer {KEY}")
-        if answer.status != 200:
-            raise ApiError("http", f"HTTP {answer.status}", answer.status)
-        return Answer(answer.body, float(answer.headers["x-ratelimit-remaining"]))
-
-
 @dataclass(frozen=True)
 class Jobs:
     """A random fleet, and a job that waits when the day ends."""
@@ -96,7 +82,7 @@ class Day:
         self._pollers = [
             Poller(
                 shape,
-                Direct(api),
+                Client(SimulatorAdapter.url, lambda: KEY, user_agent="test/1", adapter=SimulatorAdapter(api)),
                 board,
                 schedule,
                 clock=self._clock,

@@ -70,7 +70,7 @@ def test_a_refused_key_is_tried_again_slowly(wire: Wire, status: str) -> None:
         ({"Retry_After": "3"}, 30),
         ({"Retry_After": "soon"}, 30),
         ({"Retry_After": "nan"}, 30),
-        ({"Retry_After": "1e12"}, 3600),
+        ({"Retry_After": "1e12"}, 300),
     ],
     ids=str,
 )

@@ -4,33 +4,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
 
-from exporter.api import Answer, ApiError, Client
+from exporter.api import Client
 from exporter.exposition import Exposition
 from exporter.poller import Poller
 from exporter.simulator import Script, Simulator
 from exporter.simulator.plan import draws
 from exporter.snapshot import Board
 from tests.scenario.file import ACCOUNT, Scenario
-from tests.support import ABOUT, KEY
+from tests.support import ABOUT, KEY, SimulatorAdapter
 
 TARGET = 'job="together-finetune",instance="localhost:10124"'
-
-
-class _Transport(Client):
-    """The client of a simulator without HTTP: a call takes no time, and one that would take too long has timed out."""
-
-    def __init__(self, api: Simulator) -> None:
-        super().__init__("", lambda: KEY, user_agent="scenario")
-        self._api = api
-
-    def _get(self, path: str, **query: str | int) -> Answer:
-        target = "/v1" + path + "?" + "&".join(f"{name}={value}" for name, value in query.items())
-        answer = self._api.answer(target, f"Bearer {KEY}")
-        if answer.delay:
-            raise ApiError("timeout", "too late")
-        if answer.status != 200:
-            raise ApiError("http", f"HTTP {answer.status}", answer.status)
-        return Answer(answer.body, None)
 
 
 @dataclass
@@ -76,10 +59,17 @@ class World:
 
     def _start(self) -> None:
         board = Board(ABOUT, {ACCOUNT: self.scenario.terms})
+        client = Client(
+            SimulatorAdapter.url,
+            lambda: KEY,
+            user_agent="scenario",
+            adapter=SimulatorAdapter(self._api),
+            clock=self._clock,
+        )
         self._exposition = Exposition(board, exclude=self.exclude, clock=self._clock)
         self._poller = Poller(
             ACCOUNT,
-            _Transport(self._api),
+            client,
             board,
             self.scenario.polling.schedule(),
             clock=self._clock,
