@@ -6,13 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
-from pydantic.fields import FieldInfo
 
-from exporter.config import Account, settings
+from exporter.config import AccountEntry, Setting, settings
 from exporter.metrics import PREFIX, ROWS, Row, Scope, samples
 from exporter.models import parse_job, parse_jobs, parse_training
 from exporter.simulator import Plan, job, live, training_rows
-from exporter.snapshot import STUCK_AFTER, JobState, detailed, listed, trained
+from exporter.snapshot import JobState, detailed, listed, trained
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
@@ -101,49 +100,47 @@ def _configuration() -> str:
         (
             f"`--{setting.flag}`",
             f"`{setting.takes}`".replace("|", "` `") if setting.takes else "",
-            f"`{setting.default}`" if setting.default else "",
-            _sentence(setting.help),
+            _default(setting),
+            setting.help,
             " ".join(f"`{variable}`" for variable in setting.variables),
         )
         for setting in settings()
     )
     return (
         "# Configuration\n\n"
-        "Generated from `exporter/config.py` by `make docs`. Flag wins over environment variable over file over\n"
-        "default. In the file named by `--config.file` the same names stand as YAML: `poll: {interval: 30s}`. A\n"
-        "repeatable flag's variable holds its values apart by spaces. Durations are written as Prometheus\n"
-        "writes them: `90s`, `1h30m`, `7d`. The API key is only ever in `TOGETHER_API_KEY` or in a file.\n\n"
+        "Generated from `exporter/config/settings.py` by `make docs`. Flags override environment variables, which\n"
+        "override the file, which overrides the defaults.\n\n"
+        "- The file is YAML with the same names: `poll: {interval: 30s}`.\n"
+        "- A switch is `--flag`, `--no-flag` or `--flag=true|false`.\n"
+        "- A repeatable flag takes several values from one variable, separated by spaces, or from a list in the file.\n"
+        "  For `--alerts.stuck-after` these are `queued=3h,running=90m` and a mapping:\n"
+        "  `alerts: {stuck-after: {queued: 3h, running: 90m}}`.\n"
+        "- Durations are written as in Prometheus: `90s`, `1h30m`, `7d`. The longest is `10y`.\n"
+        "- The API key is only read from `TOGETHER_API_KEY` or from a file.\n\n"
+        "`--config.check` reports every error with the flag, the variable, or the file and line. `--poll.interval`\n"
+        "and `--poll.idle-interval` must not be longer than `--poll.max-staleness`, and `--poll.interval` must not be\n"
+        "longer than a threshold of `--alerts.stuck-after` or than `--alerts.failure-window`.\n\n"
         + _table(("flag", "takes", "default", "meaning", "environment variable"), cells)
         + "\n## Accounts\n\n"
-        "Several accounts stand in the file only. Each has its own thread, connections, back-off and budget of calls.\n"
-        "Paths are relative to the file. SIGHUP reads the files again: accounts are added, removed and changed, those\n"
-        "that stay keep their state, and a bad file changes nothing.\n\n"
+        "Several accounts can only be set in the file. Each has its own thread, connections, backoff and budget of\n"
+        "requests. Paths are relative to the file. SIGHUP reloads the files: accounts are added, removed and changed,\n"
+        "the others keep their state, and an invalid file changes nothing.\n\n"
         f"```yaml\n{ACCOUNTS}```\n\n"
         + _table(
-            ("key of an account", "default", "meaning"),
-            (
-                (f"`{name}`", _default(field), _sentence(field.description or ""))
-                for name, field in Account.model_fields.items()
-            ),
+            ("key of an account", "meaning"),
+            ((f"`{name}`", field.description or "") for name, field in AccountEntry.model_fields.items()),
         )
     )
 
 
-def _default(field: FieldInfo) -> str:
-    if field.is_required() or field.default is None:
-        return ""
-    if field.default_factory is not None:
-        return ", ".join(f"`{status}: {seconds / 60:g}m`" for status, seconds in STUCK_AFTER.items())
-    return f"`{field.default:g}`" if field.default < 1 else f"`{field.default / 3600:g}h`"
+def _default(setting: Setting) -> str:
+    return f"`{setting.default}`".replace(",", "` `") if setting.default else ""
 
 
 def _readme(text: str) -> str:
     flags = _table(
         ("flag", "default", "meaning"),
-        (
-            (f"`--{setting.flag}`", f"`{setting.default}`" if setting.default else "", _sentence(setting.help))
-            for setting in settings()
-        ),
+        ((f"`--{setting.flag}`", _default(setting), setting.help) for setting in settings()),
     )
     by_name = {row.name: row for row in ROWS}
     metrics = _table(
@@ -186,10 +183,6 @@ def _meaning(runbook: str) -> str:
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:] + "."
 
 
 if __name__ == "__main__":

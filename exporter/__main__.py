@@ -25,7 +25,7 @@ from exporter.config import PROGRAM, Account, ConfigError, Settings, load, unkno
 from exporter.exposition import Exposition
 from exporter.poller import Poller, Schedule
 from exporter.simulator import Fleet, Simulator
-from exporter.snapshot import STUCK_AFTER, Board, Exporter, Selection, Terms
+from exporter.snapshot import Board, Exporter, Selection, Terms
 from exporter.web import Application, Server, application
 
 log = logging.getLogger(__name__)
@@ -56,6 +56,8 @@ def main() -> int:
             board = Board(about, {})
             pollers = Pollers(board, _works(settings))
             if settings.config_check:
+                for variable in unknown_variables(os.environ):
+                    print(f"{PROGRAM}: warning: {variable} is not a setting", file=sys.stderr)
                 print("the configuration is good")
                 return 0
             _log_to_stderr(settings)
@@ -67,7 +69,8 @@ def main() -> int:
                 return 0 if all(account.polls.up for account in board.read().accounts.values()) else 1
             return _serve(settings, read, pollers, application(board, exposition, settings.web_telemetry_path), stack)
     except (ConfigError, BadKeyError) as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"{PROGRAM}: {line}", file=sys.stderr)
         return 2
 
 
@@ -96,20 +99,14 @@ class Work:
     """All that the polls of an account depend on."""
 
     account: Account
-    key: SecretStr | None
-    base_url: str
     timeout: float
     schedule: Schedule
 
     @property
     def terms(self) -> Terms:
         """What the user laid down for the account."""
-        return Terms(
-            self.account.budget_usd_per_month,
-            STUCK_AFTER | self.account.stuck_after,
-            self.account.failure_window,
-            self.account.failure_limit,
-        )
+        account = self.account
+        return Terms(account.budget_usd_per_month, account.stuck_after, account.failure_window, account.failure_limit)
 
     def poller(self, board: Board) -> Poller:
         """A poller that does this; `BadKeyError` where the key cannot be had."""
@@ -120,7 +117,7 @@ class Work:
             return text.replace(key, "[API key]") if isinstance(text, str) else text.replace(key.encode(), b"[API key]")
 
         client = Client(
-            self.base_url,
+            self.account.base_url,
             source,
             redact=redact,
             user_agent=f"{PROGRAM}/{__version__}",
@@ -132,7 +129,7 @@ class Work:
     def _key_source(self) -> Callable[[], str]:
         if self.account.api_key_file:
             return KeyFile(self.account.api_key_file)
-        text = self.key.get_secret_value() if self.key else ""
+        text = self.account.api_key.get_secret_value() if self.account.api_key else ""
         key = clean_key(text, f"{self.account.api_key_env}")
         return lambda: key
 
@@ -147,15 +144,9 @@ def _works(settings: Settings) -> dict[str, Work]:
         training=settings.training_enabled,
         selection=Selection(settings.jobs_retention, settings.jobs_limit),
     )
-
-    def work(account: Account) -> Work:
-        # The settings know the key of TOGETHER_API_KEY; in the demo it is the simulator's.
-        of_settings = account.api_key_env == "TOGETHER_API_KEY" and settings.together_api_key
-        key = of_settings or SecretStr(os.environ.get(account.api_key_env or "", ""))
-        base_url = account.base_url or settings.together_base_url
-        return Work(account, key, base_url, settings.together_timeout, schedule)
-
-    return {account.name: work(account) for account in settings.effective_accounts()}
+    return {
+        account.name: Work(account, settings.together_timeout, schedule) for account in settings.effective_accounts()
+    }
 
 
 class Pollers:

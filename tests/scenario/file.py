@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from exporter.config import Account
+from exporter.config import AccountEntry, Settings
 from exporter.poller import Schedule
 from exporter.simulator import Endpoint, Fault, Plan, Shape
-from exporter.snapshot import STUCK_AFTER, Selection, Terms
+from exporter.snapshot import Selection, Terms
 
 ACCOUNT = "default"
 TIMEOUT = 10.0  # of a call, as by default
@@ -151,9 +151,9 @@ class Scenario(_Part):
     @property
     def terms(self) -> Terms:
         """What the account is set up with."""
-        account = Account(name=ACCOUNT, api_key_env="KEY", **self.account)
-        stuck_after = STUCK_AFTER | account.stuck_after
-        return Terms(account.budget_usd_per_month, stuck_after, account.failure_window, account.failure_limit)
+        entry = AccountEntry(name=ACCOUNT, api_key_env="KEY", **self.account)
+        [account] = Settings(accounts=(entry,)).effective_accounts()
+        return Terms(account.budget_usd_per_month, account.stuck_after, account.failure_window, account.failure_limit)
 
     def troubles(self, at: float) -> list[Trouble]:
         """What is wrong at a moment."""
