@@ -56,8 +56,7 @@ def main() -> int:
             board = Board(about, {})
             pollers = Pollers(board, _works(settings))
             if settings.config_check:
-                for variable in unknown_variables(os.environ):
-                    print(f"{PROGRAM}: warning: {variable} is not a setting", file=sys.stderr)
+                _report()
                 print("the configuration is good")
                 return 0
             _log_to_stderr(settings)
@@ -69,9 +68,15 @@ def main() -> int:
                 return 0 if all(account.polls.up for account in board.read().accounts.values()) else 1
             return _serve(settings, read, pollers, application(board, exposition, settings.web_telemetry_path), stack)
     except (ConfigError, BadKeyError) as error:
-        for line in str(error).splitlines():
-            print(f"{PROGRAM}: {line}", file=sys.stderr)
+        _report(*str(error).splitlines())
         return 2
+
+
+def _report(*errors: str) -> None:
+    """Prints the errors of the configuration, after a warning for each variable that looks like a setting."""
+    warnings = (f"warning: {variable} is not a setting" for variable in unknown_variables(os.environ))
+    for line in (*warnings, *errors):
+        print(f"{PROGRAM}: {line}", file=sys.stderr)
 
 
 def _demo(settings: Settings, stack: ExitStack) -> Callable[[Settings], Settings]:

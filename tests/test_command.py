@@ -70,6 +70,23 @@ def test_a_good_configuration_is_checked_without_a_call(wire: Wire) -> None:
     assert wire.requests == []
 
 
+def test_every_error_of_a_configuration_is_a_line_after_the_warnings(tmp_path: Path) -> None:
+    file = tmp_path / "c.yml"
+    file.write_text("poll:\n  interval: 2020-13-45\ncolour: red\n")
+    done = run("--config.check", f"--config.file={file}", TOGETHER_EXPORTER_POLL_INTERVALL="1s", TOGETHER_API_KEY="k")
+    assert (done.returncode, done.stdout) == (2, "")
+    warning, unknown, invalid = done.stderr.splitlines()
+    assert warning == "together-finetune-exporter: warning: TOGETHER_EXPORTER_POLL_INTERVALL is not a setting"
+    assert unknown.startswith(f"together-finetune-exporter: {file}:3: colour: is not a setting")
+    assert invalid.startswith(f"together-finetune-exporter: {file}:2: poll.interval: must be a duration")
+
+
+def test_a_valid_configuration_with_an_unknown_variable_is_a_warning() -> None:
+    done = run("--config.check", together_exporter_once="1", TOGETHER_API_KEY="k")
+    assert done.returncode == 0
+    assert done.stderr == "together-finetune-exporter: warning: together_exporter_once is not a setting\n"
+
+
 def test_version_and_help_exit_0() -> None:
     version = run("--version")
     assert version.returncode == 0
