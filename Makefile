@@ -1,34 +1,100 @@
 PYTHON ?= python3
-BIN := .venv/bin
+RUN := .venv-run#   what running needs
+DEV := .venv#       and what testing, checking and releasing need
+FUZZ_MINUTES ?= 5
+LOCK := CUSTOM_COMPILE_COMMAND="make lock" $(DEV)/bin/pip-compile --quiet --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links
 
-.PHONY: demo run test check bench docs clean
+.PHONY: demo run test test-fast fuzz fleets check bench load docs kubernetes lock tools release-check clean
 
-demo: .venv/ready ## the exporter against a simulated account: http://localhost:10124/metrics
-	$(BIN)/together-finetune-exporter --demo --poll.interval=5s --poll.idle-interval=5s
+demo: $(RUN)/ready ## the exporter against a simulated account: http://localhost:10124/
+	@echo 'Starting the exporter with a simulated account on http://localhost:10124/ (Ctrl-C stops it)'
+	@$(RUN)/bin/python -m exporter --demo --poll.interval=5s --poll.idle-interval=5s
 
-run: .venv/ready ## the exporter for the account of TOGETHER_API_KEY
-	$(BIN)/together-finetune-exporter
+run: $(RUN)/ready ## the exporter for the account of TOGETHER_API_KEY
+	@$(RUN)/bin/python -m exporter
 
-test: .venv/ready ## all tests
-	$(BIN)/python -m pytest
+test: $(DEV)/ready ## all tests, on all cores
+	$(DEV)/bin/python -m pytest -n auto --dist worksteal
 
-check: .venv/ready ## format, lint and types
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
+test-fast: $(DEV)/ready ## the tests that start no other program
+	$(DEV)/bin/python -m pytest -n auto --dist worksteal -m "not program"
 
-bench: .venv/ready ## ratios of speed and size
-	$(BIN)/python -m tests.bench
+fuzz: $(DEV)/ready ## property tests with random input for FUZZ_MINUTES; .hypothesis keeps what failed
+	@end=$$(( $$(date +%s) + 60 * $(FUZZ_MINUTES) )); while [ "$$(date +%s)" -lt "$$end" ]; do \
+		$(DEV)/bin/python -m pytest -n auto -m hypothesis --hypothesis-profile=fuzz --quiet || exit 1; \
+	done
 
-docs: .venv/ready ## what is generated: docs, the tables of README.md, dashboards, the screenshot
-	$(BIN)/python -m docs.generate
-	$(BIN)/python -m grafana.build
-	$(BIN)/python -m docs.screenshot
+fleets: $(DEV)/ready ## the exporter watches 200 random fleets for a week each, in virtual time
+	$(DEV)/bin/python -m tests.fleets
 
-clean: ## all that the other targets made
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+check: $(DEV)/ready ## format, lint and types
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/mypy
 
-.venv/ready: pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[test,dev]'
-	touch $@
+bench: $(DEV)/ready ## speed and size, as ratios
+	$(DEV)/bin/python -m tests.bench
+
+load: $(DEV)/ready ## scrapes while 2,000 hostile clients of each kind are connected
+	$(DEV)/bin/python -m tests.load
+
+docs: $(DEV)/ready ## what is generated: docs, the tables of README.md, dashboards, the screenshot
+	$(DEV)/bin/python -m docs.generate
+	$(DEV)/bin/python -m grafana.build
+	$(DEV)/bin/python -m docs.screenshot
+
+lock: $(DEV)/ready ## the locked dependencies, from pyproject.toml
+	$(LOCK) --upgrade --output-file=deploy/docker/requirements.txt pyproject.toml
+	$(LOCK) --upgrade --output-file=deploy/docker/build-requirements.txt --all-build-deps --only-build-deps pyproject.toml
+	$(LOCK) --upgrade --output-file=.ci/requirements.txt --extra=test --extra=dev --allow-unsafe pyproject.toml
+
+release-check: check test ## whether this commit can be released
+	@test -z "$$(git status --porcelain)" || { echo 'Not committed:'; git status --short; exit 1; }
+	@version=$$($(DEV)/bin/python -c 'import exporter; print(exporter.__version__)'); \
+	grep -q "^## \[$$version\] - " CHANGELOG.md || { echo "CHANGELOG.md has no section [$$version]"; exit 1; }
+	rm -rf dist
+	$(DEV)/bin/python -m build
+
+# The same as the chart, for those without Helm; applied with `kubectl apply --filename=deploy/kubernetes`.
+CHART := deploy/helm/together-finetune-exporter
+KUBERNETES ?= deploy/kubernetes
+HELM := $(or $(wildcard .tools/helm),helm)
+
+kubernetes: ## what is rendered from the chart (needs Helm: make tools)
+	@mkdir -p $(KUBERNETES)
+	@for file in config dashboards deployment networkpolicy prometheusrule service servicemonitor; do \
+		$(HELM) template together-finetune-exporter $(CHART) --kube-version=1.33 \
+			--values=$(CHART)/ci/kubernetes-values.yaml --show-only=templates/$$file.yaml 2>/dev/null \
+			> $(KUBERNETES)/$$file.yaml || exit 1; \
+	done
+
+# Each once, into .tools, where the tests look first. All need a newer Go than Debian 12 has.
+GO_TOOLS := \
+	github.com/VictoriaMetrics/VictoriaMetrics/app/vmalert@v1.148.8 \
+	github.com/prometheus/prometheus/cmd/promtool@v0.316.0 \
+	github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0 \
+	helm.sh/helm/v3/cmd/helm@v3.22.0
+OPERATOR := github.com/prometheus-operator/prometheus-operator@v0.85.0
+
+tools: ## the tools written in Go that some tests need (several minutes, needs Go 1.26)
+	@for tool in $(GO_TOOLS); do \
+		echo "Building $$tool"; GOBIN=$(CURDIR)/.tools nice go install "$$tool" || exit 1; \
+	done
+	@folder=$$(go mod download -json $(OPERATOR) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p'); \
+	mkdir -p .tools/crds && cp --no-preserve=mode "$$folder"/example/prometheus-operator-crd/*.yaml .tools/crds/
+
+clean: ## removes what the other targets made, except .tools and .hypothesis
+	rm -rf $(RUN) $(DEV) .mypy_cache .pytest_cache .ruff_cache dist
+
+$(RUN)/ready: deploy/docker/requirements.txt
+	@echo 'Installing what the exporter needs into $(RUN) (once, some seconds)'
+	@$(PYTHON) -m venv $(RUN)
+	@$(RUN)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes --requirement $<
+	@touch $@
+
+$(DEV)/ready: .ci/requirements.txt pyproject.toml
+	@echo 'Installing what tests and checks need into $(DEV) (once, about a minute)'
+	@$(PYTHON) -m venv $(DEV)
+	@$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes --requirement $<
+	@$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@

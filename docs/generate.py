@@ -2,28 +2,34 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import yaml
 
 from exporter.config import AccountEntry, Setting, settings
+from exporter.config.validators import write_duration
 from exporter.metrics import PREFIX, ROWS, Row, Scope, samples
 from exporter.models import parse_job, parse_jobs, parse_training
 from exporter.simulator import Plan, job, live, training_rows
-from exporter.snapshot import JobState, detailed, listed, trained
+from exporter.state import AccountView, Call, DetailsAnswered, Event, ListAnswered, RowsAnswered
+from exporter.statuses import STATUSES, UNKNOWN
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
 
 ACCOUNTS = (HERE / "accounts.yml").read_text()
 
-SCOPES = {
-    Scope.ACCOUNT: "All jobs of an account together. They vanish `--poll.max-staleness` after the last good poll.",
-    Scope.JOB: "One job each. They vanish likewise, and with the job when it leaves the list.",
-    Scope.POLL: "An account's polls, its settings, and what was seen to happen. They are always there.",
-    Scope.EXPORTER: "The exporter itself. Beside it stand the standard `process_*` metrics.",
+_STALE = "They disappear `--poll.max-staleness` after the last successful poll."
+SECTIONS: Mapping[tuple[Scope, bool], tuple[str, str]] = {
+    (Scope.ACCOUNT, False): ("Jobs of an account", _STALE),
+    (Scope.JOB, False): ("Single jobs", _STALE),
+    (Scope.JOB, True): ("Verdicts", "They freeze while polls fail, so that no alert resolves because the API is down."),
+    (Scope.ACCOUNT, True): ("Accounts", "Polls, settings, verdicts and observations. They are always present."),
+    (Scope.EXPORTER, True): ("Exporter", "The standard `process_*` metrics are exported too."),
 }
+"""By scope and whether the metrics are lasting: the title, and when they are present."""
 MAIN_METRICS = (
     "up",
     "jobs",
@@ -55,39 +61,55 @@ def documents() -> dict[Path, str]:
 def _metrics() -> str:
     parts = [
         "# Metrics\n\n"
-        "Generated from the table in `exporter/metrics.py` by `make docs`. In brackets: the field of the API that a\n"
-        "figure is from. What the API does not say is no sample, never 0.\n"
+        "Generated from `exporter/metrics/table.py` and `exporter/statuses.py` by `make docs`. The API's field that a\n"
+        "metric is read from is in parentheses. A value that the API does not give has no sample; it is never 0.\n"
     ]
-    for scope, about in SCOPES.items():
-        rows = [row for row in ROWS if row.scope is scope]
-        parts.append(f"\n## {scope.value.capitalize()}\n\n{about}\n\n{_metric_table(rows)}")
+    for (scope, lasting), (title, about) in SECTIONS.items():
+        rows = [row for row in ROWS if (row.scope, row.lasting) == (scope, lasting)]
+        parts.append(f"\n## {title}\n\n{about}\n\n{_metric_table(rows)}")
+    parts.append(f"\n## Statuses\n\nValues of the label `status`.\n\n{_status_table()}")
     parts.append(
-        "\n## What a job costs\n\n"
-        "Series of one running job; `--jobs.retention`, `--jobs.limit` and `--metrics.exclude` bound them all.\n\n"
-        + _table(("asked of the API", "series"), ((kind, str(count)) for kind, count in cost_of_a_job().items()))
+        "\n## Series per job\n\n"
+        "Series of one running job. `--jobs.retention`, `--jobs.limit` and `--metrics.exclude` limit the total.\n\n"
+        + _table(("requested", "series"), ((kind, str(count)) for kind, count in series_of_a_job().items()))
     )
     return "".join(parts)
 
 
-def cost_of_a_job() -> dict[str, int]:
-    """How many series a running job has, by what is asked of the API: one of the simulator's, in the live shape."""
-    plan = Plan(id="ft-1", created=0.0, train=3600.0, n_evals=10)
-    now = 2400.0
-    [in_list] = parse_jobs(json.dumps({"data": [live(job(plan, now))]}).encode()).jobs
-    [in_detail] = parse_job(json.dumps(job(plan, now)).encode()).jobs
-    from_list = listed(in_list.fields, now, None, details=False)
-    with_details = detailed(from_list, in_detail.fields, now)
+def _status_table() -> str:
+    cells = (
+        (
+            f"`{status.name}`",
+            status.phase,
+            "yes" if status.failed else "no",
+            f"`{write_duration(status.stuck_after)}`" if status.stuck_after else "",
+        )
+        for status in (*STATUSES.values(), UNKNOWN)
+    )
+    return _table(("status", "phase", "failure", "stuck after (default)"), cells)
+
+
+def series_of_a_job() -> dict[str, int]:
+    """The number of series of a running job of the simulator, by what is requested."""
+    now = 1_800_000_000.0
+    plan = Plan(id="ft-1", created=now - 2400, train=3600.0, n_evals=10)
+
+    def call(endpoint: Literal["list", "retrieve", "metrics"]) -> Call:
+        return Call(now, endpoint, "200", 0.1, plan.id)
+
+    listed = parse_jobs(json.dumps({"data": [live(job(plan, now))]}).encode())
+    details = parse_job(json.dumps(job(plan, now)).encode(), plan.id)
     rows = parse_training(json.dumps({"metrics": training_rows(plan, now)}).encode())
-    with_training = trained(with_details, rows, now)
-    return {
-        "from the list": _series(from_list),
-        "with details": _series(with_details),
-        "with training metrics": _series(with_training),
+    events: dict[str, Event] = {
+        "the list": ListAnswered(call("list"), listed, 30.0),
+        "details": DetailsAnswered(call("retrieve"), details.jobs[0]),
+        "training metrics": RowsAnswered(call("metrics"), rows),
     }
-
-
-def _series(state: JobState) -> int:
-    return sum(len(list(samples(row, row.read(state)))) for row in ROWS if row.scope is Scope.JOB)
+    view, counts = AccountView(), {}
+    for kind, event in events.items():
+        view = AccountView(view.settings, view.state.after(event, view.settings))
+        counts[kind] = sum(len(list(samples(row, row.read(view.shown[0])))) for row in ROWS if row.scope is Scope.JOB)
+    return counts
 
 
 def _metric_table(rows: Iterable[Row]) -> str:

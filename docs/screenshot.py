@@ -1,4 +1,4 @@
-"""Takes docs/screenshot.png, the landing page of the demo: `python -m docs.screenshot`, with Debian's packages chromium
+"""Takes docs/screenshot.png, the page of the demo: `python -m docs.screenshot`, with Debian's packages chromium
 and chromium-driver."""
 
 import shutil
@@ -6,8 +6,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.browser import browsing
-from tests.programs import ExporterProcess, wait_for
+from tests.browser import browsing, text
+from tests.programs import ExporterProcess, fetch, wait_for
 
 TARGET = Path(__file__).with_name("screenshot.png")
 
@@ -21,10 +21,10 @@ def main() -> int:
         return 1
     with (
         tempfile.TemporaryDirectory() as folder,
-        ExporterProcess("--demo", "--simulator.speed=1") as exporter,
+        ExporterProcess("--demo", "--simulator.speed=1", "--alerts.budget-usd-per-month=5000") as exporter,
         browsing(chromium, chromedriver, Path(folder)) as browser,
     ):
-        exporter.line("msg=poll ")
+        wait_for(lambda: fetch(f"{exporter.url}/jobs.json").count('"progress"') > 20)  # the details have arrived
         width, height = int(options.get("width", 1280)), int(options.get("height", 800))
         scheme = {"name": "prefers-color-scheme", "value": "dark" if "dark" in options else "light"}
         browser.devtools("Emulation.setEmulatedMedia", features=[scheme])
@@ -32,9 +32,7 @@ def main() -> int:
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
         browser.open(exporter.url)
-        wait_for(
-            lambda: browser.run("return document.querySelectorAll('#jobs tbody tr progress:not([hidden])').length")
-        )
+        wait_for(lambda: text(browser, "#count"))
         Path(options.get("to", TARGET)).write_bytes(browser.screenshot())
     return 0
 

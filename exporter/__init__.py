@@ -1,5 +1,3 @@
 """Prometheus exporter for Together AI fine-tuning jobs."""
 
-from importlib.metadata import version
-
-__version__ = version("together-finetune-exporter")
+__version__ = "0.1.0"

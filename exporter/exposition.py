@@ -1,7 +1,7 @@
-"""The board as the bytes of a scrape.
+"""The state as the bytes of a scrape.
 
-What the API said is written once per poll, and the lines of a job are kept until that job changes. Only this process's
-own figures, some dozens of lines, are written anew at each scrape, behind what is kept.
+The text is written once for each state, and the lines of a job are kept until that job or its verdict changes. Only the
+metrics of the process itself are read at each scrape, and appended.
 """
 
 import threading
@@ -14,8 +14,9 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector, registry
 from prometheus_client.exposition import choose_encoder
 
-from exporter.metrics import Collector, Row, Scope, number, samples, select
-from exporter.snapshot import Board, JobState, Snapshot
+from exporter.metrics import Row, Scope, number, samples, select
+from exporter.metrics.row import SCOPE_LABELS
+from exporter.state import AccountView, JobView, State, Store
 
 _GZIP_LEVEL = 1
 _GZIP_WBITS = 31  # zlib's number for a stream with gzip's header and trailer
@@ -23,7 +24,7 @@ _GZIP_WBITS = 31  # zlib's number for a stream with gzip's header and trailer
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """An answer to a scrape: its body, and its headers `Content-Type` and `Content-Encoding` (none: not compressed)."""
+    """A response to a scrape: its body and its headers `Content-Type` and `Content-Encoding` (none: not compressed)."""
 
     body: bytes
     content_type: str
@@ -31,117 +32,122 @@ class Page:
 
 
 class Exposition:
-    """Renders what hangs on `board`, but for metrics whose whole names the regex `exclude` matches. Jobs and accounts
-    vanish `max_staleness` seconds, by `clock`, after the last good poll."""
+    """Renders the state in `store`, except for metrics whose names the regex `exclude` matches entirely. Jobs and
+    accounts disappear `max_staleness` seconds, by `clock`, after the last successful poll."""
 
     def __init__(
         self,
-        board: Board,
+        store: Store,
         *,
         max_staleness: float = 600.0,
         exclude: str = "",
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._board = board
+        self._store = store
         self._max_staleness = max_staleness
-        self._exclude = exclude
         self._clock = clock
-        self._account_rows = select([Scope.ACCOUNT], exclude)
-        self._job_rows = select([Scope.JOB], exclude)
+        self._rows = select(exclude)
+        self._job_rows = [row for row in self._rows if row.scope is Scope.JOB]
         self._heads = {
-            openmetrics: [_head(row, accept) for row in (*self._account_rows, *self._job_rows)]
+            openmetrics: [_head(row, accept) for row in self._rows]
             for openmetrics, accept in ((False, ""), (True, "application/openmetrics-text"))
         }
-        self._all_own = CollectorRegistry()
-        self._all_own.register(Collector(board, scopes=(Scope.POLL, Scope.EXPORTER), exclude=exclude))
-        ProcessCollector(registry=self._all_own)
+        self._process = CollectorRegistry()
+        ProcessCollector(registry=self._process)
         self._lock = threading.Lock()
-        self._lines: dict[str, _Lines] = {}
-        self._kept: dict[tuple[bool, str | None], tuple[Mapping[str, Snapshot], _Kept]] = {}
+        self._texts: dict[str, _AccountText] = {}
+        self._rendered: dict[tuple[bool, str | None], tuple[State, frozenset[str], _Rendered]] = {}
 
     def page(self, accept: str = "", *, gzip: bool = False, account: str | None = None) -> Page:
         """The newest state in the format that the header `Accept` names: OpenMetrics, else Prometheus's text. With
-        `account` its figures alone, without those of this process; `KeyError` where there is none of that name."""
+        `account`, only the metrics of that account; `KeyError` if there is no account of that name."""
         encode, content_type = choose_encoder(accept)
-        kept = self._keep(openmetrics="openmetrics" in content_type, account=account)
-        own = encode(self._all_own if account is None else self._own_of(account))
+        rendered = self._render(openmetrics="openmetrics" in content_type, account=account)
+        tail = encode(self._process if account is None else CollectorRegistry())
         if gzip:
-            return Page(kept.gzip_with(own), content_type, "gzip")
-        return Page(kept.plain + own, content_type)
+            return Page(rendered.gzip_with(tail), content_type, "gzip")
+        return Page(rendered.plain + tail, content_type)
 
-    def _own_of(self, account: str) -> registry.Collector:
-        return Collector(self._board, scopes=[Scope.POLL], exclude=self._exclude, account=account)
-
-    def _keep(self, *, openmetrics: bool, account: str | None) -> "_Kept":
+    def _render(self, *, openmetrics: bool, account: str | None) -> "_Rendered":
         with self._lock:
-            board = self._board.read()
-            state = board if account is None else board.only(account)
-            snapshots = state.fresh(self._clock(), self._max_staleness)
-            of, kept = self._kept.get((openmetrics, account), ({}, None))
-            if kept is None or not _identical(of, snapshots):
-                self._forget(board.accounts)
-                for name, snapshot in snapshots.items():
-                    self._lines[name] = self._write(name, snapshot, self._lines.get(name))
-                kept = _Kept(_join(self._heads[openmetrics], [self._lines[name] for name in snapshots]))
-                self._kept[openmetrics, account] = snapshots, kept
-            return kept
+            state = self._store.read()
+            fresh = state.fresh(self._clock(), self._max_staleness)
+            known = self._rendered.get((openmetrics, account))
+            if known is not None and known[0] is state and known[1] == fresh:
+                return known[2]
+            chosen = state if account is None else state.only(account)
+            self._forget(state.accounts)
+            texts = [self._text(name, view, name in fresh) for name, view in chosen.accounts.items()]
+            rendered = _Rendered("".join(self._families(chosen, texts, openmetrics, account is None)).encode())
+            self._rendered[openmetrics, account] = state, fresh, rendered
+            return rendered
+
+    def _families(
+        self, state: State, texts: "list[_AccountText]", openmetrics: bool, with_exporter: bool
+    ) -> Iterator[str]:
+        for number_, (row, head) in enumerate(zip(self._rows, self._heads[openmetrics], strict=True)):
+            if row.scope is not Scope.EXPORTER:
+                lines = "".join(text.rows[number_] for text in texts)
+            else:
+                lines = _series(row, (), state.exporter) if with_exporter else ""
+            if lines:
+                yield head + lines
 
     def _forget(self, accounts: Mapping[str, object]) -> None:
-        """Lets go of accounts that were removed."""
-        self._lines = {name: lines for name, lines in self._lines.items() if name in accounts}
-        self._kept = {key: kept for key, kept in self._kept.items() if key[1] is None or key[1] in accounts}
+        """Drops what was rendered for accounts that were removed."""
+        self._texts = {name: text for name, text in self._texts.items() if name in accounts}
+        self._rendered = {key: kept for key, kept in self._rendered.items() if key[1] is None or key[1] in accounts}
 
-    def _write(self, account: str, snapshot: Snapshot, before: "_Lines | None") -> "_Lines":
-        if before is not None and before.snapshot is snapshot:
+    def _text(self, account: str, view: AccountView, fresh: bool) -> "_AccountText":
+        before = self._texts.get(account)
+        if before is not None and before.view is view and before.fresh == fresh:
             return before
-        label = f'account="{_escape(account)}"'
-        jobs = dict(self._write_jobs(label, snapshot.shown, before.jobs if before else {}))
-        columns = zip(*(lines for _, lines in jobs.values()), strict=True) if jobs else ([] for _ in self._job_rows)
-        rows = [_series(row, label, snapshot) for row in self._account_rows] + ["".join(column) for column in columns]
-        return _Lines(snapshot, rows, jobs)
+        jobs = dict(self._job_lines(account, view.shown, before.jobs if before else {}))
+        columns = iter(zip(*(lines for _, lines in jobs.values()), strict=True) if jobs else [()] * len(self._job_rows))
+        rows = []
+        for row in self._rows:
+            column = next(columns) if row.scope is Scope.JOB else ()
+            if row.scope is Scope.EXPORTER or not (fresh or row.lasting):
+                rows.append("")
+            else:
+                rows.append("".join(column) if row.scope is Scope.JOB else _series(row, (account,), view))
+        text = self._texts[account] = _AccountText(view, fresh, rows, jobs)
+        return text
 
-    def _write_jobs(
-        self, label: str, states: Iterable[JobState], before: Mapping[str, tuple[JobState, list[str]]]
-    ) -> Iterator[tuple[str, tuple[JobState, list[str]]]]:
-        for state in states:
-            job_id = state.job.id
+    def _job_lines(
+        self, account: str, jobs: Iterable[JobView], before: Mapping[str, tuple[JobView, list[str]]]
+    ) -> Iterator[tuple[str, tuple[JobView, list[str]]]]:
+        for job in jobs:
+            job_id = job.job.id
             old = before.get(job_id)
-            if old is not None and old[0] is state:
+            if old is not None and old[0].state is job.state and old[0].verdict == job.verdict:
                 yield job_id, old
             else:
-                labels = f'{label},job_id="{_escape(job_id)}"'
-                yield job_id, (state, [_series(row, labels, state) for row in self._job_rows])
-
-
-def _identical(some: Mapping[str, Snapshot], others: Mapping[str, Snapshot]) -> bool:
-    return some.keys() == others.keys() and all(some[account] is others[account] for account in some)
+                yield job_id, (job, [_series(row, (account, job_id), job) for row in self._job_rows])
 
 
 @dataclass(frozen=True, slots=True)
-class _Lines:
-    """The lines of an account's snapshot: `rows` has a text for each row of the table, `jobs` those of each job."""
+class _AccountText:
+    """The lines of an account: `rows` has a text for each row of the table, `jobs` the lines of each job."""
 
-    snapshot: Snapshot
+    view: AccountView
+    fresh: bool
     rows: list[str]
-    jobs: dict[str, tuple[JobState, list[str]]]
+    jobs: dict[str, tuple[JobView, list[str]]]
 
 
-def _series(row: Row, scope_labels: str, thing: Any) -> str:
+def _series(row: Row, scope_values: tuple[str, ...], subject: Any) -> str:
     lines = []
-    for name, labels, value in samples(row, row.read(thing)):
-        own_labels = "".join(f',{label}="{_escape(text)}"' for label, text in labels)
-        lines.append(f"{name}{{{scope_labels}{own_labels}}} {number(value)}\n")
+    scope_labels = tuple(zip(SCOPE_LABELS[row.scope], scope_values, strict=True))
+    for name, labels, value in samples(row, row.read(subject)):
+        # In the order of prometheus-client.
+        text = ",".join(f'{label}="{_escape(text)}"' for label, text in sorted((*scope_labels, *labels)))
+        lines.append(f"{name}{{{text}}} {number(value)}\n" if text else f"{name} {number(value)}\n")
     return "".join(lines)
 
 
 def _escape(text: str) -> str:
     return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
-
-
-def _join(heads: list[str], accounts: Iterable[_Lines]) -> bytes:
-    columns = zip(*(lines.rows for lines in accounts), strict=True)
-    texts = (head + "".join(column) for head, column in zip(heads, columns, strict=False) if any(column))
-    return "".join(texts).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +159,14 @@ class _NoSamples(registry.Collector):
 
 
 def _head(row: Row, accept: str) -> str:
-    """The comment lines above a row's series, which are all that the formats differ in."""
+    """The comment lines above the samples of a row, the only difference between the formats."""
     encode, _ = choose_encoder(accept)
     return encode(_NoSamples(row)).decode().removesuffix("# EOF\n")
 
 
 @dataclass(slots=True)
-class _Kept:
-    """Bytes that every scrape appends its own to; compressed once, with the compressor's state for what follows."""
+class _Rendered:
+    """Bytes to which each scrape appends its own; compressed once, with the compressor's state for what follows."""
 
     plain: bytes
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -168,7 +174,7 @@ class _Kept:
     _compressor: Any = None  # zlib does not name its type
 
     def gzip_with(self, tail: bytes) -> bytes:
-        """One gzip stream of the kept bytes and `tail`."""
+        """One gzip stream of the bytes and `tail`."""
         with self._lock:
             if self._compressor is None:
                 self._compressor = zlib.compressobj(_GZIP_LEVEL, wbits=_GZIP_WBITS)

@@ -34,6 +34,7 @@ from grafana.promql import (
     active,
     count,
     each,
+    in_phase,
     increase,
     info,
     jobs_by_status,
@@ -84,26 +85,21 @@ def _counts() -> list[stat.Panel]:
         figure(
             "Running",
             "Jobs that train, or whose model is compressed or uploaded.",
-            now(f"sum({jobs_by_status('running|compressing|uploading')})"),
+            now(f"sum({jobs_by_status(in_phase('running', 'finishing'))})"),
             empty=UNSEEN,
             size=(3, 4),
         ),
         figure(
             "Waiting",
             "Jobs that are pending or queued.",
-            now(f"sum({jobs_by_status('pending|queued')})"),
+            now(f"sum({jobs_by_status(in_phase('waiting'))})"),
             empty=UNSEEN,
             size=(3, 4),
         ),
         figure(
             "Stuck",
-            "Active jobs without a sign of life for longer than the setting stuck_after allows. Needs the recording"
-            " rules.",
-            now(
-                count(
-                    of_model(each("account, job_id", recorded("job", "job_last_progress_timestamp_seconds", "stuck")))
-                )
-            ),
+            "Active jobs whose next sign of life is overdue.",
+            now(count(of_model(f"({each('account, job_id', of('job_stuck'))} == 1)"))),
             empty=UNSEEN,
             size=(3, 4),
         ).thresholds(steps(GREEN, (1, RED))),

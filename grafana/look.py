@@ -1,8 +1,9 @@
 """How things look on every dashboard: colours, what a status is shown as, panels, variables, links, the grid."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
 from string import ascii_uppercase
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 
 from grafana_foundation_sdk.builders import (
     bargauge,
@@ -20,24 +21,31 @@ from grafana_foundation_sdk.models import common as options
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from exporter.models import STATUSES, UNKNOWN
+from exporter.statuses import STATUSES, UNKNOWN, Phase
 
-# The colours of Okabe and Ito, which people with any colour blindness tell apart, and lighter or darker kin of them.
+# The colours of Okabe and Ito, which people with any colour blindness can distinguish, and lighter or darker shades.
 GREEN, ORANGE, RED, BLUE, SKY, GREY = "#009E73", "#E69F00", "#D55E00", "#0072B2", "#56B4E9", "#707070"
-STATUS_COLOURS: Mapping[str, str] = {
-    "pending": "#F0E442",
-    "queued": ORANGE,
-    "running": BLUE,
-    "compressing": SKY,
-    "uploading": "#B5DDF5",
-    "cancel_requested": "#CFCFCF",
-    "completed": GREEN,
-    "error": RED,
-    "user_error": "#CC79A7",
-    "cancelled": GREY,
-    UNKNOWN: "#4D4D4D",
+_PALETTE: Mapping[Phase | Literal["failed"], Sequence[str]] = {
+    "waiting": ("#F0E442", ORANGE, "#7A5200"),
+    "running": (BLUE, "#00335A"),
+    "finishing": (SKY, "#B5DDF5", "#3C6E91"),
+    "cancelling": ("#CFCFCF",),
+    "ended": (GREEN, GREY),
+    "failed": (RED, "#CC79A7", "#6B1F00"),
+    "unknown": ("#4D4D4D",),
 }
-STATUS_NUMBERS = {status: number for number, status in enumerate((*STATUSES, UNKNOWN))}
+"""The colours of the statuses of each phase, and of failures, in the order of the table; used again if they run out."""
+
+
+def _colours() -> Iterator[tuple[str, str]]:
+    palette = {group: cycle(colours) for group, colours in _PALETTE.items()}
+    phases = get_args(Phase)
+    for status in sorted((*STATUSES.values(), UNKNOWN), key=lambda status: phases.index(status.phase)):
+        yield status.name, next(palette["failed" if status.failed else status.phase])
+
+
+STATUS_COLOURS: Mapping[str, str] = dict(_colours())
+STATUS_NUMBERS = {status: number for number, status in enumerate(STATUS_COLOURS)}
 
 DATASOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
 TAG = "together-finetune"

@@ -5,10 +5,10 @@ added up.
 """
 
 from exporter.metrics import PREFIX, ROWS
-from exporter.models import TERMINAL
+from exporter.statuses import STATUSES, Phase
 
-FAILED = "error|user_error"
-ENDED = "|".join(TERMINAL)
+FAILED = "|".join(name for name, status in STATUSES.items() if status.failed)
+ENDED = "|".join(name for name, status in STATUSES.items() if status.ended)
 ACCOUNT = 'account=~"$account"'
 MODEL = 'model=~"$model"'
 JOB = ACCOUNT + ',job_id="$job"'
@@ -16,6 +16,11 @@ TARGET = 'job=~".*together-finetune.*"'  # as the alerts know the scrape job
 ALERTS_OF_ACCOUNT = 'ALERTS{alertname=~"TogetherFinetune.*",alertstate="firing",account=~"$account|"}'
 """Those about an account, and those about no account at all."""
 _NAMES = {row.name for row in ROWS}
+
+
+def in_phase(*phases: Phase) -> str:
+    """The statuses of these phases, as a regex."""
+    return "|".join(name for name, status in STATUSES.items() if status.phase in phases)
 
 
 def metric(name: str, part: str = "") -> str:

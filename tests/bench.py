@@ -13,9 +13,9 @@ from exporter.exposition import Exposition
 from exporter.metrics import Collector
 from exporter.models import parse_jobs
 from exporter.simulator import Fleet, job, live, reference
-from exporter.snapshot import AccountState, Polls
+from exporter.state import Call, ListAnswered
 from tests.programs import ExporterProcess, fetch, wait_for
-from tests.support import NOW, Wire, http, new_board, parse, snapshot
+from tests.support import NOW, Wire, http, new_store, parse
 
 SHAPES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"live": live, "reference": reference}
 COLUMNS = ("shape", "jobs", "list", "parse/json", "scrape/generate", "first scrape", "resident memory")
@@ -49,11 +49,11 @@ def body_of(count: int, form: Callable[[dict[str, Any]], dict[str, Any]]) -> byt
 
 def ratios(body: bytes) -> tuple[float, float]:
     """Parsing and validating against `json.loads`; a cached scrape against `generate_latest` of the same families."""
-    board = new_board()
-    board.publish("default", AccountState(polls=Polls(up=True), snapshot=snapshot(body)))
-    exposition = Exposition(board, clock=lambda: NOW)
+    store = new_store()
+    store.publisher("default").apply(ListAnswered(Call(NOW, "list", "200", 0.1), parse_jobs(body), 30.0))
+    exposition = Exposition(store, clock=lambda: NOW)
     registry = CollectorRegistry()
-    registry.register(Collector(board, clock=lambda: NOW))
+    registry.register(Collector(store, clock=lambda: NOW))
     exposition.page()
     return (
         fastest(lambda: parse_jobs(body)) / fastest(lambda: json.loads(body)),

@@ -1,16 +1,26 @@
-"""A real browser: Debian's Chromium without a window, told by chromedriver what to do (W3C WebDriver over HTTP)."""
+"""A real browser, Debian's Chromium without a window, driven through chromedriver (W3C WebDriver over HTTP); and the
+page in it, served by the real process."""
 
 import base64
 import json
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import urlencode
 
-from tests.programs import Program
+from tests.programs import ExporterProcess, Program, fetch, wait_for
+from tests.support import Wire, http, job, jobs_json
 
-TAB = "\ue004"
+T = TypeVar("T")
+
+_IDS = """
+return [...document.querySelectorAll("#jobs tbody tr")].filter((row) => row.checkVisibility())
+    .map((row) => new URL(row.querySelector("a").href).searchParams.get("id"));
+"""
+
 _FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     " --disable-component-update --disable-sync --disable-dev-shm-usage --window-size=1280,800"
@@ -90,3 +100,95 @@ def browsing(chromium: str, chromedriver: str, profile: Path) -> Iterator[Browse
             yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def serving(wire: Wire, *jobs: Any, flags: tuple[str, ...] = ()) -> Iterator[ExporterProcess]:
+    """An exporter whose API has these jobs, once it has polled."""
+    wire.answer = http(jobs_json(*jobs))
+    env = {"TOGETHER_API_KEY": "k", "TOGETHER_BASE_URL": wire.url}
+    intervals = ("--poll.interval=1s", "--poll.idle-interval=1s")
+    with ExporterProcess(*intervals, "--details.mode=off", *flags, **env) as exporter:
+        wait_for(lambda: all(account["up"] is not None for account in fetch_jobs(exporter)["accounts"]))
+        yield exporter
+
+
+@contextmanager
+def showing(browser: Browser, wire: Wire, *jobs: Any, flags: tuple[str, ...] = ()) -> Iterator[ExporterProcess]:
+    """The page of all jobs, open in the browser."""
+    with serving(wire, *jobs, flags=flags) as exporter:
+        browser.open(exporter.url)
+        wait_for(lambda: text(browser, "#fold") != "Accounts")
+        yield exporter
+
+
+@contextmanager
+def showing_job(browser: Browser, wire: Wire, fields: Any, flags: tuple[str, ...] = ()) -> Iterator[ExporterProcess]:
+    """The page of one job, open in the browser."""
+    with serving(wire, fields, flags=flags) as exporter:
+        browser.open(f"{exporter.url}/job?{urlencode({'account': 'default', 'id': fields['id']})}")
+        wait_for(lambda: text(browser, "#title"))
+        yield exporter
+
+
+def fetch_jobs(exporter: ExporterProcess) -> dict[str, Any]:
+    """The JSON behind the page."""
+    found: dict[str, Any] = json.loads(fetch(f"{exporter.url}/jobs.json"))
+    return found
+
+
+def text(browser: Browser, selector: str) -> str:
+    """The text of an element as it can be seen, empty where it is hidden."""
+    return str(browser.run("return document.querySelector(arguments[0]).innerText.trim()", selector))
+
+
+def texts(browser: Browser, selector: str) -> list[str]:
+    """The text of each element that can be seen."""
+    script = """
+        return [...document.querySelectorAll(arguments[0])].filter((e) => e.checkVisibility()).map((e) => e.innerText)
+    """
+    return list(browser.run(script, selector))
+
+
+def refreshed(browser: Browser, what: Callable[[], T]) -> T:
+    """The first true value of `what` while the page is refreshed again and again."""
+
+    def look() -> T:
+        browser.run("refresh()")
+        return what()
+
+    return wait_for(look)
+
+
+def since(**ago: float) -> str:
+    """A time as the API writes it, so long ago."""
+    return f"{datetime.now(UTC) - timedelta(**ago):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def ids(browser: Browser) -> list[str]:
+    """The jobs that can be seen, in their order."""
+    return list(browser.run(_IDS))
+
+
+def press(browser: Browser, group: str) -> None:
+    """Clicks on a tile."""
+    browser.run("document.querySelector(`#tiles [data-group=${arguments[0]}]`).click()", group)
+
+
+def resize(browser: Browser, width: int, height: int = 800) -> None:
+    """Makes the screen as large, that of a phone if it is narrow."""
+    browser.devtools(
+        "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+    )
+
+
+def stuck() -> dict[str, Any]:
+    """A queued job of which the list, which has all fields, said nothing new for long."""
+    events = [{"type": "JOB_PENDING", "created_at": since(days=5)}]
+    whole = {"events": events, "epochs_completed": 0, "queue_depth": None, "param_count": 1}
+    return job("ft-stuck", "pending", created_at=since(days=5), **whole)
+
+
+def width_of(browser: Browser) -> int:
+    """The width of the page, with what sticks out of the screen."""
+    return int(browser.run("return document.documentElement.scrollWidth"))

@@ -4,9 +4,32 @@ import os
 import shutil
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
-from tests.support import Wire, World
+from tests.browser import Browser, browsing
+from tests.support import Harness, Wire
+
+hypothesis.settings.register_profile("default", derandomize=True, deadline=None, max_examples=60)
+hypothesis.settings.register_profile(
+    "fuzz",
+    max_examples=5_000,
+    deadline=None,
+    print_blob=True,
+    database=hypothesis.database.DirectoryBasedExampleDatabase(".hypothesis/examples"),
+)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+_STARTERS = ("Program", "ExporterProcess", "Prometheus", "Browser", "subprocess", "play", "need", "run")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests in modules that import what starts a program, and those that use hypothesis."""
+    for item in items:
+        module = getattr(item, "module", None)
+        if any(hasattr(module, name) for name in _STARTERS):
+            item.add_marker("program")
 
 
 @pytest.fixture(autouse=True)
@@ -19,8 +42,8 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _no_connection_left_open() -> Iterator[None]:
     yield
-    while World.opened:
-        World.opened.pop().client.close()
+    while Harness.opened:
+        Harness.opened.pop().client.close()
 
 
 @pytest.fixture
@@ -51,3 +74,21 @@ def prometheus() -> str:
 def promtool() -> str:
     """The path of promtool."""
     return need("promtool", "prometheus")
+
+
+@pytest.fixture(scope="session")
+def browser_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """The browser of all tests."""
+    chromium, chromedriver = need("chromium", "chromium"), need("chromedriver", "chromium-driver")
+    with browsing(chromium, chromedriver, tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(browser_session: Browser) -> Iterator[Browser]:
+    """The same, as new: after the test it shows nothing and emulates nothing."""
+    yield browser_session
+    browser_session.devtools("Emulation.clearDeviceMetricsOverride")
+    browser_session.devtools("Emulation.setEmulatedMedia")
+    browser_session.devtools("Emulation.setScriptExecutionDisabled", value=False)
+    browser_session.open("about:blank")

@@ -70,6 +70,11 @@ class Program:
             os.killpg(self._process.pid, signal.SIGKILL)  # what it started itself, too
         self.end()
 
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
+
     def signal(self, number: int) -> None:
         """Sends a signal."""
         self._process.send_signal(number)

@@ -1,10 +1,9 @@
-"""What several tests need: an API that answers as told, and an exporter around it whose time stands still."""
+"""What several tests need: an API with given responses, and an exporter whose clock stands still."""
 
 import io
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +20,8 @@ from exporter.exposition import Exposition
 from exporter.models import parse_jobs
 from exporter.poller import Poller, Schedule
 from exporter.simulator import Plan, Script, Shape, Simulator
-from exporter.snapshot import Board, Exporter, Selection, Snapshot, Terms, listed, take
+from exporter.simulator.traffic import Request, Response
+from exporter.state import AccountSettings, Call, Exporter, ListAnswered, Store
 
 ABOUT = Exporter("1.2.3", "abc", "3.11.0")
 NOW = 1_790_000_000.0  # 2026-09-21T14:13:20Z
@@ -42,16 +42,14 @@ def jobs_json(*jobs: Any) -> bytes:
     return json.dumps({"data": jobs}).encode()
 
 
-def new_board(*accounts: str) -> Board:
-    """A board with these accounts, `default` where none is named."""
-    return Board(ABOUT, {account: Terms() for account in accounts or ["default"]})
+def new_store(*accounts: str) -> Store:
+    """A store with these accounts, `default` if none is named."""
+    return Store(ABOUT, {account: AccountSettings() for account in accounts or ["default"]})
 
 
-def snapshot(body: bytes, before: Snapshot | None = None) -> Snapshot:
-    """The snapshot of a list's body at NOW."""
-    known = before.jobs if before else {}
-    jobs = parse_jobs(body).jobs
-    return take([listed(job.fields, NOW, known.get(job.id), details=False) for job in jobs], NOW, Selection())
+def list_answered(*jobs: Any, at: float = NOW) -> ListAnswered:
+    """The event of a list with these jobs."""
+    return ListAnswered(Call(at, "list", "200", 0.3), parse_jobs(jobs_json(*jobs)), 30.0)
 
 
 def http(body: bytes | str, status: str = "200 OK", **headers: str) -> bytes:
@@ -63,7 +61,7 @@ def http(body: bytes | str, status: str = "200 OK", **headers: str) -> bytes:
 
 
 class Wire:
-    """A server on loopback that gives every request the same answer, `answer`, byte for byte; keeps the requests."""
+    """A server on loopback that sends the same bytes, `answer`, to every request, and keeps the requests."""
 
     def __init__(self, answer: Answer = b"") -> None:
         self.answer = answer
@@ -125,22 +123,23 @@ class Wire:
                 pass  # the client went away, as some tests want it to
 
 
-class SimulatorAdapter(BaseAdapter):
-    """Answers requests from a simulator, without a socket and at once; a fault slower than the timeout is a timeout."""
+class AnswerAdapter(BaseAdapter):
+    """Answers requests with `answer(target, authorization)`, without a socket and at once; a response that is delayed
+    longer than the timeout is a timeout."""
 
     url: ClassVar[str] = "http://simulator.invalid/v1"
 
-    def __init__(self, simulator: Simulator) -> None:
+    def __init__(self, answer: Callable[[str, str | None], Response]) -> None:
         super().__init__()
-        self._simulator = simulator
+        self._answer = answer
         self._build = HTTPAdapter().build_response
 
     def send(
         self, request: requests.PreparedRequest, stream: bool = False, timeout: Any = None, *_: Any, **__: Any
     ) -> requests.Response:
-        """The simulator's answer as a response."""
+        """The answer as a response."""
         del stream
-        answer = self._simulator.answer(request.path_url, request.headers["Authorization"])
+        answer = self._answer(request.path_url, request.headers["Authorization"])
         if answer.delay > timeout:
             raise requests.ReadTimeout("timed out")
         raw = HTTPResponse(io.BytesIO(answer.body), answer.headers, answer.status, preload_content=False)
@@ -150,16 +149,58 @@ class SimulatorAdapter(BaseAdapter):
         """Nothing is open."""
 
 
+class SimulatorAdapter(AnswerAdapter):
+    """Answers requests from a simulator."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        super().__init__(simulator.answer)
+
+
+Canned = bytes | Response
+
+
+class Api:
+    """An API in this process. `answers` maps an endpoint, or an endpoint and a job's id, to a body, to a response, or
+    to a function of the request that returns one of them; everything else is a 404. Keeps the requests."""
+
+    def __init__(self, *jobs: Any, **answers: Canned | Callable[[Request], Canned]) -> None:
+        self.answers: dict[Any, Canned | Callable[[Request], Canned]] = {**answers}
+        self.requests: list[Request] = []
+        if "list" not in answers:
+            self.set_jobs(*jobs)
+
+    def set_jobs(self, *jobs: Any) -> None:
+        """From now on the list has these jobs."""
+        self.answers["list"] = jobs_json(*jobs)
+
+    def __call__(self, target: str, authorization: str | None) -> Response:
+        """The response to a request."""
+        request = Request.parse(target, authorization, NOW)
+        self.requests.append(request)
+        endpoint = str(request.endpoint)
+        answer = self.answers.get((endpoint, request.job_id or "")) or self.answers.get(endpoint) or Response(404, b"")
+        answer = answer(request) if callable(answer) else answer
+        return answer if isinstance(answer, Response) else Response(200, answer)
+
+    def asked(self, endpoint: str = "") -> list[str]:
+        """The ids of the jobs that were asked about, at one endpoint or at all, in order."""
+        return [r.job_id for r in self.requests if r.job_id is not None and endpoint in ("", r.endpoint)]
+
+    def harness(self, **options: Any) -> "Harness":
+        """An exporter of this API."""
+        return Harness(AnswerAdapter.url, adapter=AnswerAdapter(self), **options)
+
+
 def hide_key(text: AnyStr, /) -> AnyStr:
     """The redaction of the tests: it knows one key."""
     return text.replace(KEY, "[API key]") if isinstance(text, str) else text.replace(KEY.encode(), b"[API key]")
 
 
 class Samples(dict[tuple[str, frozenset[tuple[str, str]]], float]):
-    """The samples of an exposition, asked for by the name without prefix and the labels."""
+    """The samples of an exposition, by name without the prefix and labels."""
 
     def get_one(self, name: str, /, **labels: str) -> float | None:
-        """The value of one series, or None where it is not there."""
+        """The value of one series; None if there is no such series."""
         return self.get((PREFIX + name, frozenset(labels.items())))
 
     def names(self) -> set[str]:
@@ -174,7 +215,7 @@ def parse(text: str) -> Samples:
 
 
 @dataclass
-class World:
+class Harness:
     """An exporter of one account, whose polls and scrapes happen when a test says so."""
 
     url: str
@@ -184,35 +225,38 @@ class World:
     luck: float = 0.5
     schedule: Schedule = field(default_factory=lambda: Schedule(details="off"))
     exclude: str = ""
-    stopwatch: Callable[[], float] = time.monotonic
-    board: Board = field(default_factory=new_board)
-    opened: ClassVar[list["World"]] = []  # a fixture closes them
+    settings: AccountSettings | None = None
+    stopwatch: Callable[[], float] | None = None  # by default it follows `now`
+    adapter: BaseAdapter | None = None  # by default requests go over the network
+    opened: ClassVar[list["Harness"]] = []  # a fixture closes them
 
     def __post_init__(self) -> None:
         self.opened.append(self)
+        settings = self.settings or AccountSettings(details=self.schedule.details != "off")
+        self.store = Store(ABOUT, {"default": settings})
         self.client = Client(
             self.url,
             lambda: KEY,
             user_agent="test/1",
+            adapter=self.adapter,
             timeout=self.timeout,
             max_bytes=self.max_bytes,
             clock=lambda: self.now,
             redact=hide_key,
         )
         self.poller = Poller(
-            "default",
             self.client,
-            self.board,
+            self.store.publisher("default"),
             self.schedule,
             clock=lambda: self.now,
-            stopwatch=self.stopwatch,
+            stopwatch=self.stopwatch or (lambda: self.now),
             random=lambda: self.luck,
         )
-        self.exposition = Exposition(self.board, max_staleness=600, exclude=self.exclude, clock=lambda: self.now)
+        self.exposition = Exposition(self.store, max_staleness=600, exclude=self.exclude, clock=lambda: self.now)
 
     def poll(self) -> float:
-        """One poll with the calls that follow it; the wait before the next, in seconds."""
-        wait = self.poller.cycle()
+        """One poll with the requests that follow it. Returns the seconds to the next."""
+        wait = self.poller.poll()
         self.poller.settle()
         return wait
 
@@ -228,15 +272,23 @@ class World:
 @contextmanager
 def simulated(
     *plans: Plan, schedule: Schedule | None = None, shape: Shape = "live", **options: Any
-) -> Iterator[tuple[Simulator, World]]:
-    """A simulator of hand-made jobs, and an exporter of it that asks for details; both go by the world's `now`."""
-    worlds: list[World] = []
+) -> Iterator[tuple[Simulator, Harness]]:
+    """A simulator of hand-made jobs, and an exporter that requests their details; both follow the harness's `now`."""
+    harnesses: list[Harness] = []
     fleet = Script(plans)
-    with Simulator(fleet, key=KEY, shape=shape, clock=lambda: worlds[0].now if worlds else NOW, **options) as simulator:
-        worlds.append(World(simulator.url, schedule=schedule or Schedule()))
-        yield simulator, worlds[0]
+    with Simulator(
+        fleet, key=KEY, shape=shape, clock=lambda: harnesses[0].now if harnesses else NOW, **options
+    ) as simulator:
+        harnesses.append(Harness(simulator.url, schedule=schedule or Schedule(), adapter=SimulatorAdapter(simulator)))
+        yield simulator, harnesses[0]
 
 
-def restarted(world: World) -> World:
-    """Another exporter of the same account at the same moment, which knows nothing of what the first one saw."""
-    return World(world.url, now=world.now, schedule=world.schedule)
+def restarted(harness: Harness) -> Harness:
+    """Another exporter of the same account at the same moment, which does not know what the first one saw."""
+    return Harness(
+        harness.url,
+        now=harness.now,
+        schedule=harness.schedule,
+        settings=harness.settings,
+        adapter=harness.adapter,
+    )

@@ -113,7 +113,7 @@ def test_metrics_of_one_account_alone(tmp_path: Path) -> None:
         with pytest.raises(urllib.error.HTTPError) as error:
             fetch(f"{exporter.url}/metrics?account=nobody")
         assert error.value.code == 404
-        assert error.value.read() == b"there is no account 'nobody'; /sd lists all\n"
+        assert error.value.read() == b"no account of that name, see /sd\n"
 
 
 def test_service_discovery_lists_a_target_for_each_account(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_a_bad_file_at_a_reload_keeps_all_as_it_was_and_says_so(spoil: Any, tmp_
             write_config(tmp_path, simulator.url, "a", "b", together={"base-url": f"{simulator.url}/"})
             spoil(tmp_path)
             exporter.signal(signal.SIGHUP)
-            exporter.line("reload failed, the old configuration stays")
+            exporter.line("reload failed, the old configuration remains")
             wait_for(lambda: reloads(exporter) == (0, before))
             assert up(exporter) == {"a": 1}
             write_config(tmp_path, simulator.url, "a", "b")
@@ -263,4 +263,4 @@ def test_settings_that_need_a_restart_are_named(tmp_path: Path) -> None:
             exporter.line("msg=poll ")
             write_config(tmp_path, simulator.url, "a", log={"level": "debug"})
             exporter.signal(signal.SIGHUP)
-            assert "settings=log_level" in exporter.line("take effect at the next start only")
+            assert "settings=log_level" in exporter.line("take effect only after a restart")

@@ -66,7 +66,7 @@ def test_a_bad_configuration_is_one_line_and_exit_code_2(flags: list[str], env: 
 
 def test_a_good_configuration_is_checked_without_a_call(wire: Wire) -> None:
     done = run("--config.check", TOGETHER_API_KEY="k", TOGETHER_BASE_URL=wire.url)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "the configuration is good\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "the configuration is valid\n", "")
     assert wire.requests == []
 
 
@@ -130,7 +130,7 @@ def test_a_rotated_key_is_picked_up_from_its_file(tmp_path: Path, wire: Wire) ->
     ) as exporter:
         wait_for(lambda: any("Bearer first\r\n" in request for request in wire.requests))
         file.unlink()
-        exporter.line("the last good key stays")
+        exporter.line("the last good key stays in use")
         file.write_text("second\n")
         wait_for(lambda: any("Bearer second\r\n" in request for request in wire.requests))
         exporter.signal(signal.SIGTERM)

@@ -21,7 +21,7 @@ from exporter.exposition import Exposition
 from exporter.metrics import PREFIX, ROWS
 from exporter.poller import Poller, Schedule
 from exporter.simulator import Fault, Fleet, Plan, Shape, Simulator
-from exporter.snapshot import Board, Terms
+from exporter.state import AccountSettings, Store
 from grafana.build import DASHBOARDS, documents
 from grafana.look import STATUS_COLOURS, STATUS_NUMBERS, UIDS
 from grafana.promql import metric
@@ -75,15 +75,14 @@ class Day:
     def __init__(self) -> None:
         self.now = float(BEGIN)
         self.apis = {shape: self._api(shape, seed) for seed, shape in enumerate(SHAPES)}
-        board = Board(ABOUT, dict.fromkeys(self.apis, Terms(budget_usd=2000.0)))
-        self._exposition = Exposition(board, clock=self._clock)
+        store = Store(ABOUT, dict.fromkeys(self.apis, AccountSettings(budget_usd=2000.0)))
+        self._exposition = Exposition(store, clock=self._clock)
         ticks = count()
         schedule = Schedule(active=STEP, idle=STEP, training=True)
         self._pollers = [
             Poller(
-                shape,
                 Client(SimulatorAdapter.url, lambda: KEY, user_agent="test/1", adapter=SimulatorAdapter(api)),
-                board,
+                store.publisher(shape),
                 schedule,
                 clock=self._clock,
                 stopwatch=lambda: self.now + next(ticks) / 1000,  # so that calls take some time, but none of ours
@@ -106,7 +105,7 @@ class Day:
             for api in self.apis.values():
                 api.faults[:] = faults(moment - BEGIN)
             for poller in self._pollers:
-                poller.cycle()
+                poller.poll()
                 poller.settle()
             series = [line for line in self._exposition.page().body.decode().splitlines() if line[0] != "#"]
             for line in [*series, "up 1", "scrape_duration_seconds 0.01", f"scrape_samples_scraped {len(series)}"]:
@@ -481,9 +480,9 @@ def test_the_data_source_is_prometheus() -> None:
     assert config["apiVersion"] == 1
     [source] = config["datasources"]
     assert source["type"] == "prometheus"
-    assert source["url"] == "http://localhost:9090"
+    assert source["url"] == "http://localhost:9091"  # as in README.md
     assert source["uid"] == "together-finetune-prometheus"
-    assert source["isDefault"] is True  # which the dashboards choose first
+    assert "isDefault" not in source  # two defaults, and Grafana does not start
     scraped = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())["global"]
     assert source["jsonData"]["timeInterval"] == scraped["scrape_interval"]
 

@@ -1,212 +1,364 @@
-"""When it is polled again, and what stays on the board meanwhile."""
+"""When an account is polled, what is published, and that its loop survives everything."""
 
+import json
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from exporter.poller import Schedule
-from exporter.simulator import Plan
+from exporter.poller.backoff import Budget
+from exporter.simulator import Response
 from tests.programs import wait_for
-from tests.support import NOW, Wire, World, http, job, jobs_json, simulated
+from tests.support import NOW, Api, Harness, job, jobs_json
 
-ACTIVE = http(jobs_json(job("ft-1", "running"), job("ft-2", "completed")))
-IDLE = http(jobs_json(job("ft-1", "completed")))
-DOWN = http("", "503 Service Unavailable")
+ACTIVE = jobs_json(job("ft-1", "running"), job("ft-2", "completed"))
+IDLE = jobs_json(job("ft-1", "completed"))
+DOWN = Response(503, b"")
+
+
+def bug(*_: object) -> Any:
+    """What a bug does."""
+    raise ZeroDivisionError("a bug")
+
+
+@contextmanager
+def running(harness: Harness) -> Iterator[threading.Thread]:
+    """The harness's poller in a thread of its own, as in the real process."""
+    thread = threading.Thread(target=harness.poller.run)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        harness.poller.stop()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What was logged as a warning or worse."""
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+# ---------------------------------------------------------------------------------------------------- the interval
 
 
 @pytest.mark.parametrize(
     ("status", "wait"),
-    [("running", 30), ("queued", 30), ("cancel_requested", 30), ("paused", 30), ("completed", 120), ("error", 120)],
+    [("running", 30), ("queued", 30), ("cancel_requested", 30), ("paused", 30), ("completed", 60), ("error", 60)],
 )
-def test_the_interval_is_short_while_any_job_is_active(wire: Wire, status: str, wait: float) -> None:
-    wire.answer = http(jobs_json(job("ft-1", "completed"), job("ft-2", status)))
-    world = World(wire.url)
-    assert world.poll() == pytest.approx(wait, abs=0.5)
-    assert world.value("poll_interval_seconds") == wait
+def test_the_interval_is_short_while_any_job_is_active(status: str, wait: float) -> None:
+    harness = Api(job("ft-1", "completed"), job("ft-2", status)).harness()
+    assert harness.poll() == wait
+    assert harness.value("poll_interval_seconds") == wait
 
 
 @pytest.mark.parametrize(("luck", "factor"), [(0.0, 0.95), (1.0, 1.05)])
-def test_polls_are_spread_so_that_exporters_do_not_march_in_step(wire: Wire, luck: float, factor: float) -> None:
-    wire.answer = IDLE
-    world = World(wire.url, luck=luck)
-    world.poll()
-    assert world.value("poll_interval_seconds") == pytest.approx(120 * factor)
+def test_polls_are_spread_so_that_exporters_do_not_poll_in_step(luck: float, factor: float) -> None:
+    assert Api(list=IDLE).harness(luck=luck).poll() == pytest.approx(60 * factor)
 
 
-def test_waits_double_from_failure_to_failure_up_to_five_minutes_and_start_anew(wire: Wire) -> None:
-    wire.answer = DOWN
-    world = World(wire.url, luck=1.0)
-    assert [world.poll() for _ in range(6)] == [30, 60, 120, 240, 300, 300]
-    wire.answer = ACTIVE
-    world.poll()
-    wire.answer = DOWN
-    assert world.poll() == 30
+def test_the_interval_does_not_depend_on_how_long_a_poll_takes() -> None:
+    def slow(_: object) -> bytes:
+        harness.now += 12
+        return ACTIVE
+
+    harness = Api(list=slow).harness()
+    assert harness.poll() == 18
+    assert harness.value("poll_duration_seconds") == 12
 
 
-def test_back_off_is_spread_down_to_a_half(wire: Wire) -> None:
-    wire.answer = DOWN
-    assert World(wire.url, luck=0.0).poll() == 15
+def test_the_wait_doubles_from_failure_to_failure_up_to_two_minutes_and_starts_anew() -> None:
+    api = Api(list=DOWN)
+    harness = api.harness(luck=1.0)
+    assert [harness.poll() for _ in range(5)] == [30, 60, 120, 120, 120]
+    api.answers["list"] = ACTIVE
+    harness.poll()
+    api.answers["list"] = DOWN
+    assert harness.poll() == 30
 
 
-@pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden"])
-def test_a_refused_key_is_tried_again_slowly(wire: Wire, status: str) -> None:
-    wire.answer = http("", status)
-    assert World(wire.url, luck=1.0).poll() == 300
+def test_the_wait_after_a_failure_is_spread_down_to_a_half() -> None:
+    assert Api(list=DOWN).harness(luck=0.0).poll() == 15
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_key_is_tried_again_at_the_usual_pace_once_and_then_slowly(status: int) -> None:
+    harness = Api(list=Response(status, b"")).harness(luck=1.0)
+    assert [harness.poll() for _ in range(3)] == [30, 300, 300]
+
+
+def test_a_key_refused_in_the_middle_of_an_outage_is_tried_again_soon() -> None:
+    answers = iter([DOWN, Response(403, b""), DOWN])
+    harness = Api(list=lambda _: next(answers)).harness(luck=1.0)
+    assert [harness.poll() for _ in range(3)] == [30, 60, 120]
 
 
 # NOW is Mon, 21 Sep 2026 14:13:20 GMT
 @pytest.mark.parametrize(
     ("headers", "wait"),
     [
-        ({"Retry_After": "77"}, 77),
-        ({"Retry_After": "77.5"}, 77.5),
-        ({"Retry_After": "Mon, 21 Sep 2026 14:15:00 GMT"}, 100),
-        ({"Retry_After": "Mon, 21 Sep 2026 14:15:00 GMT", "Date": "Mon, 21 Sep 2026 14:14:00 GMT"}, 60),
-        ({"retry_after_ms": "88000", "Retry_After": "1"}, 88),
-        ({"Retry_After": "Mon, 21 Sep 2020 14:15:00 GMT"}, 30),
-        ({"Retry_After": "3"}, 30),
-        ({"Retry_After": "soon"}, 30),
-        ({"Retry_After": "nan"}, 30),
-        ({"Retry_After": "1e12"}, 300),
+        ({"Retry-After": "77"}, 77),
+        ({"Retry-After": "Mon, 21 Sep 2026 14:15:00 GMT"}, 100),
+        ({"Retry-After": "3"}, 30),
+        ({"Retry-After": "3600"}, 300),
     ],
     ids=str,
 )
-def test_retry_after_is_honoured_in_every_form_within_reason(wire: Wire, headers: dict[str, str], wait: float) -> None:
-    wire.answer = http("", "429 Too Many Requests", **headers)
-    assert World(wire.url, luck=1.0).poll() == wait
+def test_retry_after_is_honoured_for_at_most_five_minutes(headers: dict[str, str], wait: float) -> None:
+    assert Api(list=Response(429, b"", headers)).harness(luck=1.0).poll() == wait
 
 
-def test_figures_stay_while_polls_fail_and_vanish_when_they_are_stale(wire: Wire) -> None:
-    wire.answer = ACTIVE
-    world = World(wire.url)
-    world.poll()
-    wire.answer = DOWN
-    world.now += 600
-    world.poll()
-    assert world.value("up") == 0
-    assert world.value("jobs", status="running") == 1
-    world.now += 1
-    samples = world.scrape()
-    assert not {name for name, labels in samples if "job_id" in dict(labels)}
-    assert not samples.names() & {"jobs", "tokens", "price_usd", "month_price_usd"}
+# ----------------------------------------------------------------------------------------------- what is published
+
+
+def test_the_last_good_figures_stay_while_polls_fail_and_disappear_once_stale() -> None:
+    api = Api(list=ACTIVE)
+    harness = api.harness()
+    harness.poll()
+    api.answers["list"] = DOWN
+    harness.now += 600
+    harness.poll()
+    assert harness.value("up") == 0
+    assert harness.value("jobs", status="running") == 1
+    harness.now += 1
+    samples = harness.scrape()
+    assert not samples.names() & {"jobs", "job_status", "tokens", "price_usd", "month_price_usd"}
     assert samples.get_one("up", account="default") == 0
     assert samples.get_one("last_successful_poll_timestamp_seconds", account="default") == NOW
     assert samples.get_one("last_poll_timestamp_seconds", account="default") == NOW + 600
 
 
-def test_figures_come_back_with_the_next_good_poll(wire: Wire) -> None:
-    wire.answer = ACTIVE
-    world = World(wire.url)
-    world.poll()
-    world.now += 601
-    assert world.value("jobs", status="running") is None
-    world.poll()
-    assert world.value("jobs", status="running") == 1
+def test_figures_come_back_with_the_next_good_poll() -> None:
+    harness = Api(list=ACTIVE).harness()
+    harness.poll()
+    harness.now += 601
+    assert harness.value("jobs", status="running") is None
+    harness.poll()
+    assert harness.value("jobs", status="running") == 1
 
 
-def test_a_deleted_job_takes_its_series_with_it(wire: Wire) -> None:
-    wire.answer = ACTIVE
-    world = World(wire.url)
-    world.poll()
-    wire.answer = http(jobs_json(job("ft-2", "completed")))
-    world.poll()
-    assert world.value("job_status", job_id="ft-1", status="running") is None
-    assert world.value("jobs", status="running") == 0
+def test_a_job_missing_from_one_list_is_kept_and_counted_as_missing() -> None:
+    api = Api(list=ACTIVE)
+    harness = api.harness()
+    harness.poll()
+    api.set_jobs(job("ft-2", "completed"))
+    harness.now += 30
+    harness.poll()
+    assert harness.value("job_status", job_id="ft-1", status="running") == 1
+    assert harness.value("missing_jobs") == 1
 
 
-def test_calls_are_counted_by_outcome_and_timed(wire: Wire) -> None:
-    world = World(wire.url)
+def test_a_job_missing_for_three_minutes_and_three_lists_is_gone_with_its_series() -> None:
+    api = Api(list=ACTIVE)
+    harness = api.harness()
+    harness.poll()
+    api.set_jobs(job("ft-2", "completed"))
+    seen = []
+    for _ in range(4):
+        harness.now += 60
+        harness.poll()
+        seen.append(harness.value("job_status", job_id="ft-1", status="running"))
+    assert seen == [1, 1, 1, None]
+    assert harness.value("jobs", status="running") == 0
+    assert harness.value("missing_jobs") == 0
+
+
+def test_requests_are_counted_by_outcome_and_timed() -> None:
+    api = Api()
+    harness = api.harness()
     for answer in (ACTIVE, DOWN, ACTIVE):
-        wire.answer = answer
-        world.poll()
-    assert world.value("api_requests_total", endpoint="list", code="200") == 2
-    assert world.value("api_requests_total", endpoint="list", code="503") == 1
-    assert world.value("api_request_duration_seconds_count", endpoint="list") == 3
+        api.answers["list"] = answer
+        harness.poll()
+    assert harness.value("api_requests_total", endpoint="list", code="200") == 2
+    assert harness.value("api_requests_total", endpoint="list", code="503") == 1
+    assert harness.value("api_request_duration_seconds_count", endpoint="list") == 3
 
 
-def test_what_the_rate_limit_allows_is_shown_where_the_api_says_it(wire: Wire) -> None:
-    wire.answer = http(jobs_json(), x_ratelimit_remaining="59")
-    world = World(wire.url)
-    world.poll()
-    assert world.value("api_rate_limit_remaining") == 59
-    wire.answer = IDLE
-    world.poll()
-    assert world.value("api_rate_limit_remaining") is None
+def test_the_remaining_requests_are_exported_where_the_api_reports_them() -> None:
+    api = Api(list=Response(200, IDLE, {"x-ratelimit-remaining": "59"}))
+    harness = api.harness()
+    harness.poll()
+    assert harness.value("api_rate_limit_remaining") == 59
+    api.answers["list"] = IDLE
+    harness.poll()
+    assert harness.value("api_rate_limit_remaining") is None
 
 
-def test_a_good_poll_is_one_line_in_the_log(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
-    wire.answer = http(jobs_json(job("ft-1"), 5))
+def test_one_answer_dated_ten_years_ahead_does_not_hide_the_next() -> None:
+    api = Api(job("ft-1", "running", updated_at="2036-09-21T14:00:00Z"))
+    harness = api.harness()
+    harness.poll()
+    api.set_jobs(job("ft-1", "completed", updated_at="2026-09-21T14:00:00Z"))
+    harness.poll()
+    assert harness.value("job_status", job_id="ft-1", status="completed") == 1
+
+
+def test_a_replica_that_lags_behind_does_not_make_a_job_flap() -> None:
+    api = Api()
+    harness = api.harness()
+    old = job("ft-1", "queued", updated_at="2026-09-21T14:00:00Z")
+    new = job("ft-1", "running", updated_at="2026-09-21T14:10:00Z")
+    for listed in (old, new, old, new, old):
+        api.set_jobs(listed)
+        harness.poll()
+        harness.now += 30
+    assert harness.value("job_status", job_id="ft-1", status="running") == 1
+
+
+def test_a_good_poll_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        World(wire.url).poll()
+        Api(job("ft-1"), 5).harness().poll()
     [line] = [vars(record) for record in caplog.records if record.levelno == logging.INFO]
     assert line["message"] == "poll"
     assert (line["account"], line["jobs"], line["rejected"], line["next"]) == ("default", 1, 1, "30s")
     assert line["duration"].endswith("s")
 
 
-def test_requests_carry_the_key_and_say_who_asks(wire: Wire) -> None:
-    wire.answer = IDLE
-    World(wire.url).poll()
-    [request] = wire.requests
-    lines = request.split("\r\n")
-    assert lines[0] == "GET /v1/fine-tunes HTTP/1.1"
-    assert "Authorization: Bearer secret-key-of-the-tests" in lines
-    assert "User-Agent: test/1" in lines
+def test_a_replaced_poller_publishes_nothing_more() -> None:
+    api = Api(list=ACTIVE)
+    harness = api.harness()
+    harness.poll()
+    harness.store.publisher("default")
+    api.set_jobs()
+    harness.now += 600
+    harness.poll()
+    assert harness.store.read().accounts["default"].state.last_list == NOW
+    assert harness.value("jobs", status="running") == 1
 
 
-def test_a_netrc_does_not_replace_the_key(
-    wire: Wire, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    netrc = tmp_path_factory.mktemp("home") / "netrc"
-    netrc.write_text("machine 127.0.0.1 login someone password else\n")
-    monkeypatch.setenv("NETRC", str(netrc))
-    wire.answer = IDLE
-    World(wire.url).poll()
-    assert "Authorization: Bearer secret-key-of-the-tests" in wire.requests[0]
+@pytest.mark.parametrize("answer", [ACTIVE, DOWN, b"[]"], ids=["a good answer", "a failure", "an odd answer"])
+def test_the_answer_to_a_poller_that_was_replaced_meanwhile_changes_nothing_and_ends_it(answer: Any) -> None:
+    def replace(_: object) -> Any:
+        harness.store.publisher("default")
+        return answer
 
-
-@contextmanager
-def running(world: World) -> Iterator[threading.Thread]:
-    """The world's poller in a thread of its own, as in the real process."""
-    thread = threading.Thread(target=world.poller.run)
+    harness = Api(list=replace).harness()
+    before = harness.store.read()
+    thread = threading.Thread(target=harness.poller.run)
     thread.start()
-    try:
-        yield thread
-    finally:
-        world.poller.stop()
-        thread.join(10)
-        assert not thread.is_alive()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert harness.store.read() is before
 
 
-def test_a_slip_of_ours_in_a_poll_is_a_failed_poll_and_not_the_end(
-    wire: Wire, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world = World(wire.url)
-    monkeypatch.setattr("exporter.poller.parse_jobs", lambda _: 1 / 0)
-    wire.answer = IDLE
-    with running(world) as thread:
-        wait_for(lambda: world.value("up") == 0)
-        assert thread.is_alive()
-    assert "ZeroDivisionError" in caplog.text
+# -------------------------------------------------------------------------------------------------------- the loop
 
 
-def test_a_slip_of_ours_in_an_answer_about_one_job_ends_no_polls(
+def test_run_polls_until_it_is_stopped() -> None:
+    harness = Api(list=IDLE).harness()
+    with running(harness):
+        wait_for(lambda: harness.value("up") == 1)
+
+
+def test_a_bug_in_a_poll_is_a_failed_poll_and_the_loop_goes_on(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("exporter.poller.detailed", lambda *_: 1 / 0)
-    schedule = Schedule(active=0.1, idle=0.1)
-    with simulated(Plan(id="ft-1", created=NOW - 1800), schedule=schedule) as (simulator, world), running(world):
-        wait_for(lambda: sum(request.endpoint == "list" for request in simulator.requests) > 3)
-        assert world.value("up") == 1
-        assert world.value("job_status", job_id="ft-1", status="running") == 1
-    assert "answer crashed" in [record.getMessage() for record in caplog.records]
+    monkeypatch.setattr("exporter.poller.poller.parse_jobs", bug)
+    harness = Api(list=IDLE).harness()
+    with running(harness) as thread:
+        wait_for(lambda: harness.value("up") == 0)
+        assert thread.is_alive()
+    [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "ZeroDivisionError" in vars(record)["error"]
 
 
-def test_run_polls_until_it_is_stopped(wire: Wire) -> None:
-    wire.answer = IDLE
-    world = World(wire.url)
-    with running(world):
-        wait_for(lambda: world.value("up") == 1)
+@pytest.mark.parametrize("place", ["exporter.poller.poller.parse_jobs", "exporter.state.account.listed"])
+def test_a_bug_that_repeats_slows_the_loop_down(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    monkeypatch.setattr(place, bug)
+    polls: list[float] = []
+
+    def note(_: object) -> bytes:
+        polls.append(time.monotonic())
+        return ACTIVE
+
+    harness = Api(list=note).harness(luck=1.0, schedule=Schedule(active=0.02), stopwatch=time.monotonic)
+    with running(harness):
+        wait_for(lambda: len(polls) > 5)
+        assert harness.value("up") == 0
+    gaps = [later - earlier for earlier, later in pairwise(polls)]
+    assert [gap >= 0.02 * 2**number for number, gap in enumerate(gaps)] == [True] * len(gaps)
+
+
+def test_a_bug_in_an_answer_about_one_job_ends_no_polls(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.state.account.detailed", bug)
+    api = Api(job("ft-1"), retrieve=json.dumps(job("ft-1")).encode())
+    harness = api.harness(schedule=Schedule(active=0.02), stopwatch=time.monotonic)
+    with running(harness):
+        wait_for(lambda: sum(request.endpoint == "list" for request in api.requests) > 5)
+        assert harness.value("up") == 1
+        assert harness.value("job_status", job_id="ft-1", status="running") == 1
+    assert "internal error" in messages(caplog)
+
+
+def test_a_bug_in_starting_requests_does_not_spin(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Budget, "is_spent", bug)
+    api = Api(job("ft-1"))
+    harness = api.harness(schedule=Schedule(active=0.02), stopwatch=time.monotonic)
+    with running(harness):
+        wait_for(lambda: len(api.requests) > 5)
+    assert messages(caplog).count("internal error") <= len(api.requests)
+
+
+def test_requests_whose_thread_cannot_be_started_are_made_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+    refused: list[str] = []
+
+    def start_no_call(thread: threading.Thread) -> None:
+        if thread.name.startswith("call"):
+            refused.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_no_call)
+    api = Api(job("ft-1"), retrieve=json.dumps(job("ft-1", steps_completed=7)).encode())
+    harness = api.harness(schedule=Schedule(active=0.05), stopwatch=time.monotonic)
+    with running(harness):
+        wait_for(lambda: len(refused) > 2)
+        assert harness.value("up") == 1
+        assert not api.asked()
+        monkeypatch.setattr(threading.Thread, "start", start)
+        wait_for(lambda: harness.value("job_steps_completed", job_id="ft-1") == 7)
+
+
+# --------------------------------------------------------------------------------------------------- overdue polls
+
+
+def test_a_poll_is_overdue_a_minute_after_the_longest_call_would_have_ended() -> None:
+    def slow(_: object) -> bytes:
+        harness.now += 12
+        return ACTIVE
+
+    harness = Api(list=slow).harness(timeout=10.0)
+    with running(harness):
+        wait_for(lambda: harness.value("up") == 1)
+    harness.now = NOW + 30 + 30 + 60  # the interval counts from the start of the last poll
+    assert not harness.poller.overdue
+    harness.now += 1
+    assert harness.poller.overdue
+
+
+def test_an_overdue_poll_is_published_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    harness = Api(list=ACTIVE).harness()
+    harness.poll()
+    harness.poller.report_overdue()
+    harness.poller.report_overdue()
+    assert harness.value("up") == 0
+    assert harness.value("jobs", status="running") == 1
+    assert messages(caplog) == ["poll overdue"]
+
+
+def test_a_poll_that_comes_after_all_ends_what_was_overdue() -> None:
+    harness = Api(list=ACTIVE).harness()
+    harness.poller.report_overdue()
+    harness.poll()
+    assert harness.value("up") == 1

@@ -82,6 +82,11 @@ class Client:
         self._clock = clock
         self._redact = redact
 
+    @property
+    def longest_call(self) -> float:
+        """The longest time that a call takes, in seconds."""
+        return 3 * self._timeout
+
     def jobs(self) -> Reply:
         """`GET /fine-tunes`: the list of all jobs."""
         return self._get("/fine-tunes")
@@ -104,7 +109,7 @@ class Client:
         self._adapter.close()
 
     def _get(self, path: str, **query: int) -> Reply:
-        total = 3 * self._timeout
+        total = self.longest_call
         began = time.monotonic()
         response = None
         try:

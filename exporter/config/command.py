@@ -14,6 +14,10 @@ _ABOUT = (
     "Prometheus exporter for Together AI fine-tuning jobs. The API key is read from TOGETHER_API_KEY or from the file"
     " that --together.api-key-file names."
 )
+_STATUS = (
+    "With `status`, it polls once, prints which jobs need attention, as a table or as JSON, and exits with 0 if all is"
+    " well, 1 if a job is stuck or has failed, 2 if the configuration is invalid, and 3 if the poll failed."
+)
 _ALSO = (
     "Every flag can also be set by the environment variable in brackets, or in the file by the same name:"
     " poll: {interval: 30s}. Flags override the environment, which overrides the file."
@@ -73,8 +77,9 @@ def help_text() -> str:
         *((_usage(setting), _meaning(setting)) for setting in settings()),
     ]
     flags = "\n".join(_row(usage, meaning, width) for usage, meaning in rows)
-    about, also = textwrap.fill(_ABOUT, width), textwrap.fill(_ALSO, width)
-    return f"usage: {PROGRAM} [<flags>]\n\n{about}\n\nFlags:\n{flags}\n\n{also}\n"
+    about, status, also = (textwrap.fill(text, width) for text in (_ABOUT, _STATUS, _ALSO))
+    usage = f"usage: {PROGRAM} [<flags>]\n       {PROGRAM} status [--json] [<flags>]"
+    return f"{usage}\n\n{about}\n\n{status}\n\nFlags:\n{flags}\n\n{also}\n"
 
 
 def _usage(setting: Setting) -> str:

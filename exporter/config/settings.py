@@ -17,6 +17,8 @@ from exporter.config.validators import (
     Addresses,
     Duration,
     FilePath,
+    GrafanaUrl,
+    JobUrl,
     Regexes,
     Switch,
     Thresholds,
@@ -81,10 +83,10 @@ class Account:
     budget_usd_per_month: float | None
 
 
-def _setting(default: object, takes: str, help_: str, variable: str | None = None) -> Any:
-    """A setting with a flag: what it takes (empty for the names of a `Literal`), its help, and the variable of
-    Together's own tools that means the same."""
-    return Field(default, description=help_, json_schema_extra={"takes": takes, "variable": variable})
+def _setting(default: object, takes: str, help_: str, variable: str | None = None, *, flag: str | None = None) -> Any:
+    """A setting with a flag: what it takes (empty for the names of a `Literal`), its help, the variable of Together's
+    own tools that means the same, and its flag if that does not follow from the name of the field."""
+    return Field(default, description=help_, json_schema_extra={"takes": takes, "variable": variable, "flag": flag})
 
 
 class Settings(BaseModel):
@@ -146,6 +148,19 @@ class Settings(BaseModel):
     )
     web_listen_address: Addresses = _setting((":10124",), "[HOST]:PORT", "Address to listen on. Repeatable.")
     web_telemetry_path: UrlPath = _setting("/metrics", "PATH", "Path under which to serve metrics.")
+    web_config_file: FilePath | None = _setting(
+        None,
+        "FILE",
+        "File with TLS settings and passwords, in the format of the Prometheus exporter-toolkit.",
+        flag="web.config.file",
+    )
+    web_enable_lifecycle: Switch = _setting(False, "", "Reload the configuration on a POST request to /-/reload.")
+    web_console_url: JobUrl = _setting(
+        "https://api.together.ai/fine-tuning/{id}", "URL", "Link to a job at Together; {id} is the job's id."
+    )
+    web_grafana_url: GrafanaUrl | None = _setting(
+        None, "URL", "Base URL of the Grafana that has the dashboards, for links to them."
+    )
     log_level: Annotated[
         Literal["debug", "info", "warn", "warning", "error"],
         AfterValidator(lambda level: "warning" if level == "warn" else level),
@@ -219,7 +234,7 @@ def settings() -> Iterator[Setting]:
         own, other = ENV_PREFIX + field.upper(), info.json_schema_extra["variable"]
         yield Setting(
             field=field,
-            flag=field.replace("_", ".", 1).replace("_", "-"),
+            flag=str(info.json_schema_extra["flag"] or field.replace("_", ".", 1).replace("_", "-")),
             variables=(own, str(other)) if other else (own,),
             takes=str(info.json_schema_extra["takes"]) or "|".join(map(str, get_args(info.annotation))),
             help=info.description or "",

@@ -3,7 +3,7 @@
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -24,6 +24,7 @@ _NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{0,15})?(e-?[0-9]{1,2})?", re.IGNORE
 _HOST = re.compile(r"[A-Za-z0-9_.-]+")
 _PORT = re.compile(r"[0-9]{1,5}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PAGES = ("/", "/job", "/sd", "/jobs.json", "/job.json", "/common.js", "/jobs.js", "/job.js", "/page.css")
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 
 
@@ -96,18 +97,32 @@ def _check_host(host: str) -> None:
         raise ValueError("not a host")
 
 
-def _base_url(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        _check_host(parts.hostname or "")
-        usable = parts.scheme in ("http", "https") and parts.port != 0 and not parts.query and not parts.fragment
-    except ValueError:
-        usable = False
-    if not usable or not _printable_word(url):
-        raise ValueError("must be a URL such as https://api.together.xyz/v1")
-    if "@" in parts.netloc:
-        raise ValueError("must be a URL without a user name or password")
-    return url
+def _url(example: str) -> Callable[[str], str]:
+    def check(url: str) -> str:
+        try:
+            parts = urlsplit(url)
+            _check_host(parts.hostname or "")
+            usable = parts.scheme in ("http", "https") and parts.port != 0 and not parts.query and not parts.fragment
+        except ValueError:
+            usable = False
+        if not usable or not _printable_word(url):
+            raise ValueError(f"must be a URL such as {example}")
+        if "@" in parts.netloc:
+            raise ValueError("must be a URL without a user name or password")
+        return url
+
+    return check
+
+
+def _job_url(example: str) -> Callable[[str], str]:
+    check = _url(example)
+
+    def with_id(url: str) -> str:
+        if "{id}" not in check(url):
+            raise ValueError(f"must be a URL with {{id}} in its path, such as {example}")
+        return url
+
+    return with_id
 
 
 def _address(address: str) -> str:
@@ -128,7 +143,7 @@ def _printable_word(text: str) -> bool:
 
 
 def _url_path(path: str) -> str:
-    taken = path in ("/", "/sd", "/jobs.json", "/page.js", "/page.css") or path.startswith("/-/")
+    taken = path in _PAGES or path.startswith("/-/")
     usable = path.startswith("/") and path.isascii() and _printable_word(path) and "?" not in path and "#" not in path
     if taken or not usable:
         raise ValueError("must be a path such as /metrics that no other page of the exporter has")
@@ -196,7 +211,9 @@ def _with_threshold(status: str) -> str:
 Duration = Annotated[float, _duration("10y", "90s, 1h30m or 7d")]
 Timeout = Annotated[float, _duration("1h", "500ms, 10s or 1m30s")]  # the operating system's own limit is some 24 days
 Switch = Annotated[bool, BeforeValidator(_switch)]
-Url = Annotated[str, AfterValidator(_base_url)]
+Url = Annotated[str, AfterValidator(_url("https://api.together.xyz/v1"))]
+JobUrl = Annotated[str, AfterValidator(_job_url("https://api.together.ai/fine-tuning/{id}"))]
+GrafanaUrl = Annotated[str, AfterValidator(_url("https://grafana.example.com"))]
 UrlPath = Annotated[str, AfterValidator(_url_path)]
 FilePath = Annotated[Path, BeforeValidator(file_path)]
 Address = Annotated[str, AfterValidator(_address)]

@@ -2,60 +2,55 @@
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 from prometheus_client import registry
 from prometheus_client.core import Metric
 
-from exporter.metrics.row import SCOPE_LABELS, Row, Scope, samples, things
+from exporter.metrics.row import SCOPE_LABELS, Row, samples, subjects
 from exporter.metrics.table import ROWS
-from exporter.snapshot import Board
+from exporter.state import Store
 
 
-def select(scopes: Iterable[Scope], exclude: str = "") -> list[Row]:
-    """The rows of these scopes whose names the regex `exclude` does not match as a whole."""
-    wanted, unwanted = set(scopes), re.compile(exclude)
-    return [row for row in ROWS if row.scope in wanted and not unwanted.fullmatch(row.name)]
+def select(exclude: str = "") -> list[Row]:
+    """The rows whose names the regex `exclude` does not match entirely."""
+    unwanted = re.compile(exclude)
+    return [row for row in ROWS if not unwanted.fullmatch(row.name)]
 
 
 class Collector(registry.Collector):
-    """The figures on `board` as metric families, for any prometheus-client registry.
+    """The state in `store` as metric families, for any prometheus-client registry.
 
-    `scopes`, `exclude` (a regex of whole metric names) and `account` select what is collected. Jobs and accounts whose
-    last good poll is longer than `max_staleness` (seconds) ago, by `clock`, are left out.
+    Metrics whose names the regex `exclude` matches entirely are left out; so are jobs and accounts whose last
+    successful poll is longer than `max_staleness` (seconds) ago by `clock`, except for their verdicts.
     """
 
     def __init__(
         self,
-        board: Board,
+        store: Store,
         *,
         max_staleness: float = 600.0,
-        scopes: Iterable[Scope] = Scope,
         exclude: str = "",
-        account: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._board = board
+        self._store = store
         self._max_staleness = max_staleness
-        self._rows = select(scopes, exclude)
-        self._account = account
+        self._rows = select(exclude)
         self._clock = clock
 
     def collect(self) -> Iterator[Metric]:
         """The families that have a sample now."""
-        state = self._board.read()
-        if self._account is not None:
-            state = state.only(self._account)
+        state = self._store.read()
         fresh = state.fresh(self._clock(), self._max_staleness)
         for row in self._rows:
             family = row.metric()
-            for values, thing in things(state, row.scope, fresh):
+            for values, subject in subjects(state, row, fresh):
                 labels = dict(zip(SCOPE_LABELS[row.scope], values, strict=True))
-                for name, own_labels, value in samples(row, row.read(thing)):
+                for name, own_labels, value in samples(row, row.read(subject)):
                     family.add_sample(name, {**labels, **dict(own_labels)}, value)
             if family.samples:
                 yield family
 
     def describe(self) -> Iterator[Metric]:
-        """All families, without samples: what a registry checks for names that are taken."""
+        """All families, without samples: a registry checks these for duplicate names."""
         return (row.metric() for row in self._rows)

@@ -1,162 +1,175 @@
-"""What rows read that takes more than a field."""
+"""What rows read if it takes more than a field."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
 
 from exporter.metrics.row import Labels, Reading
-from exporter.models import LEVELS, STATUSES, UNKNOWN, Job
-from exporter.snapshot import AccountState, JobState, Snapshot
+from exporter.models import LEVELS
+from exporter.state import AccountView, JobState, JobView, Verdict, total
+from exporter.statuses import STATUSES, UNKNOWN
+
+_MAX_MODELS = 100
+_OTHER = "other"
+
+Figure = Callable[[JobState], float | None]
 
 
-def by_status(figure: Callable[[Job], float | None]) -> Callable[[Snapshot], Reading]:
+def by_status(figure: Figure) -> Callable[[AccountView], Reading]:
     """Sums of a figure by status. A status whose jobs all leave the figure unknown has none; one without jobs has 0."""
 
-    def read(snapshot: Snapshot) -> Reading:
-        figures: dict[Labels, list[float | None]] = {(status,): [] for status in (*STATUSES, UNKNOWN)}
-        for state in snapshot.jobs.values():
-            figures[(state.job.status,)].append(figure(state.job))
+    def read(view: AccountView) -> Reading:
+        figures: dict[Labels, list[float | None]] = {(status,): [] for status in (*STATUSES, UNKNOWN.name)}
+        for state in view.state.jobs.values():
+            figures[(state.job.status.name,)].append(figure(state))
         return {key: known for key, values in figures.items() if (known := total(values)) is not None}
 
     return read
 
 
-def total(values: Iterable[float | None]) -> float | None:
-    """The sum of what is known; none where all of several values are unknown."""
-    values = list(values)
-    known = [value for value in values if value is not None]
-    return sum(known) if known or not values else None
+def by_model(figure: Figure) -> Callable[[AccountView], Reading]:
+    """Sums of a figure by base model and status, for existing combinations with a known figure."""
 
-
-def model_jobs(snapshot: Snapshot) -> Reading:
-    """Jobs by base model and status."""
-    counts: dict[Labels, float] = {}
-    for state in snapshot.jobs.values():
-        key = (state.fields.get("model") or UNKNOWN, state.job.status)
-        counts[key] = counts.get(key, 0) + 1
-    return counts
-
-
-def month_price(snapshot: Snapshot) -> Reading:
-    """Dollars of the jobs created in the calendar month (UTC) of the snapshot."""
-    month = datetime.fromtimestamp(snapshot.at, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    start = month.timestamp()
-    return total(state.job.price_usd for state in snapshot.jobs.values() if (state.job.created or 0) >= start)
-
-
-def queue_place(state: JobState) -> int | None:
-    """The place in the queue of a job that waits; what a job that started still carries says nothing."""
-    return state.fields.get("queue_depth") if state.waiting else None
-
-
-def largest_place(snapshot: Snapshot) -> int | None:
-    """The largest place in the queue that any waiting job reports."""
-    places = (queue_place(state) for state in snapshot.jobs.values())
-    return max((place for place in places if place is not None), default=None)
-
-
-def info(state: JobState) -> Reading:
-    """1 for the names that belong to a job, in the order of the labels of `job_info`."""
-    fields = state.fields
-    train_on_inputs = fields.get("train_on_inputs")
-    values = (
-        fields.get("model"),
-        fields.get("model_output_name"),
-        fields.get("suffix"),
-        (fields.get("training_type") or {}).get("type"),
-        (fields.get("training_method") or {}).get("method"),
-        (fields.get("lr_scheduler") or {}).get("lr_scheduler_type"),
-        str(train_on_inputs).lower() if isinstance(train_on_inputs, bool) else train_on_inputs,
-        fields.get("training_file"),
-        fields.get("validation_file"),
-        fields.get("from_checkpoint"),
-        fields.get("wandb_project_name"),
-    )
-    return {tuple(value or "" for value in values): 1}
-
-
-def hyperparameters(state: JobState) -> Reading:
-    """The numbers that a training was set up with, by name."""
-    fields = state.fields
-    training_type = fields.get("training_type") or {}
-    training_method = fields.get("training_method") or {}
-    scheduler = (fields.get("lr_scheduler") or {}).get("lr_scheduler_args") or {}
-    batch_size = fields.get("batch_size")
-    values: dict[str, float | None] = {
-        "batch_size": None if isinstance(batch_size, str) else batch_size,  # "max" is no number
-        "learning_rate": fields.get("learning_rate"),
-        "warmup_ratio": fields.get("warmup_ratio"),
-        "max_grad_norm": fields.get("max_grad_norm"),
-        "weight_decay": fields.get("weight_decay"),
-        "eval_steps": fields.get("eval_steps"),
-        "max_seq_length": fields.get("max_seq_length"),
-        "random_seed": fields.get("random_seed"),
-        "min_lr_ratio": scheduler.get("min_lr_ratio"),
-        "num_cycles": scheduler.get("num_cycles"),
-        "lora_r": training_type.get("lora_r"),
-        "lora_alpha": training_type.get("lora_alpha"),
-        "lora_dropout": training_type.get("lora_dropout"),
-        "dpo_beta": training_method.get("dpo_beta"),
-        "rpo_alpha": training_method.get("rpo_alpha"),
-        "simpo_gamma": training_method.get("simpo_gamma"),
-    }
-    return {(name,): value for name, value in values.items() if value is not None}
-
-
-def events_by_level(state: JobState) -> Reading:
-    """Events by level; none where no event is known."""
-    events = state.job.events
-    if not events:
-        return None
-    counts = Counter(dict.fromkeys(LEVELS, 0))
-    counts.update(event.level for event in events)
-    return {(level,): count for level, count in counts.items()}
-
-
-def events_of_type(event_type: str) -> Callable[[JobState], int | None]:
-    """How many events of a type a job has; none where no event is known."""
-
-    def read(state: JobState) -> int | None:
-        events = state.job.events
-        return sum(event.type == event_type for event in events) if events else None
+    def read(view: AccountView) -> Reading:
+        models = _models(view)
+        sums: dict[Labels, float] = {}
+        for state in view.state.jobs.values():
+            if (value := figure(state)) is not None:
+                model = _model(state)
+                key = (model if model in models else _OTHER, state.job.status.name)
+                sums[key] = sums.get(key, 0) + value
+        return sums
 
     return read
 
 
-TRAINING_ROWS = ("train/loss", "eval/loss", "train/grad_norm", "train/learning_rate")  # those with a row of their own
+def _model(state: JobState) -> str:
+    return state.fields.get("model") or UNKNOWN.name
 
 
-def trained(name: str) -> Callable[[JobState], float | None]:
-    """The newest value of that name in the training rows."""
-    return lambda state: state.training.values.get(name) if state.training else None
+def _models(view: AccountView) -> set[str]:
+    """The models with series of their own: those whose oldest job is oldest, so that a new model moves none of them."""
+    oldest: dict[str, float] = {}
+    for state in view.state.jobs.values():
+        model, created = _model(state), state.job.created or 0.0
+        oldest[model] = min(created, oldest.get(model, created))
+    return set(sorted(oldest, key=lambda model: (oldest[model], model))[:_MAX_MODELS])
 
 
-def other_training_values(state: JobState) -> Reading:
-    """The newest value of each name that has no row of its own."""
-    values = state.training.values if state.training else {}
+def sum_of(figure: Figure) -> Callable[[AccountView], float | None]:
+    """The sum of a figure over all jobs."""
+    return lambda view: total(figure(state) for state in view.state.jobs.values())
+
+
+def queue_place(state: JobState) -> int | None:
+    """The place of a waiting job in the queue; a job that has started may still carry one."""
+    return state.fields.get("queue_depth") if state.job.status.waiting else None
+
+
+def largest_place(view: AccountView) -> int | None:
+    """The largest place in the queue that any waiting job reports."""
+    places = (queue_place(state) for state in view.state.jobs.values())
+    return max((place for place in places if place is not None), default=None)
+
+
+INFO: Mapping[str, Callable[[JobState], str | None]] = {
+    "model": lambda s: s.fields.get("model"),
+    "output_name": lambda s: s.fields.get("model_output_name"),
+    "suffix": lambda s: s.fields.get("suffix"),
+    "training_type": lambda s: (s.fields.get("training_type") or {}).get("type"),
+    "training_method": lambda s: (s.fields.get("training_method") or {}).get("method"),
+    "lr_scheduler": lambda s: (s.fields.get("lr_scheduler") or {}).get("lr_scheduler_type"),
+    "train_on_inputs": lambda s: _lower(s.fields.get("train_on_inputs")),
+    "training_file": lambda s: s.fields.get("training_file"),
+    "validation_file": lambda s: s.fields.get("validation_file"),
+    "from_checkpoint": lambda s: s.fields.get("from_checkpoint"),
+    "wandb_project": lambda s: s.fields.get("wandb_project_name"),
+    "user_id": lambda s: s.fields.get("user_id"),
+}
+"""The labels of `job_info`, each with how it is read."""
+
+
+def info(view: JobView) -> Reading:
+    """1 with the labels of `INFO`."""
+    return {tuple(read(view.state) or "" for read in INFO.values()): 1}
+
+
+def _lower(value: bool | str | None) -> str | None:
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+_HYPERPARAMETERS: Mapping[str, Callable[[JobState], float | None]] = {
+    "batch_size": lambda s: size if isinstance(size := s.fields.get("batch_size"), int) else None,  # not "max"
+    "learning_rate": lambda s: s.fields.get("learning_rate"),
+    "warmup_ratio": lambda s: s.fields.get("warmup_ratio"),
+    "max_grad_norm": lambda s: s.fields.get("max_grad_norm"),
+    "weight_decay": lambda s: s.fields.get("weight_decay"),
+    "eval_steps": lambda s: s.fields.get("eval_steps"),
+    "max_seq_length": lambda s: s.fields.get("max_seq_length"),
+    "random_seed": lambda s: s.fields.get("random_seed"),
+    "min_lr_ratio": lambda s: ((s.fields.get("lr_scheduler") or {}).get("lr_scheduler_args") or {}).get("min_lr_ratio"),
+    "num_cycles": lambda s: ((s.fields.get("lr_scheduler") or {}).get("lr_scheduler_args") or {}).get("num_cycles"),
+    "lora_r": lambda s: (s.fields.get("training_type") or {}).get("lora_r"),
+    "lora_alpha": lambda s: (s.fields.get("training_type") or {}).get("lora_alpha"),
+    "lora_dropout": lambda s: (s.fields.get("training_type") or {}).get("lora_dropout"),
+    "dpo_beta": lambda s: (s.fields.get("training_method") or {}).get("dpo_beta"),
+    "rpo_alpha": lambda s: (s.fields.get("training_method") or {}).get("rpo_alpha"),
+    "simpo_gamma": lambda s: (s.fields.get("training_method") or {}).get("simpo_gamma"),
+}
+
+
+def hyperparameters(view: JobView) -> Reading:
+    """The hyperparameters that are numbers, by name."""
+    values = {(name,): read(view.state) for name, read in _HYPERPARAMETERS.items()}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def events_by_level(view: JobView) -> Reading:
+    """Events by level; none if no event is known."""
+    events = view.job.events
+    if events is None:
+        return None
+    counts = Counter(dict.fromkeys(LEVELS, 0))
+    counts.update(events.levels)
+    return {(level,): count for level, count in counts.items()}
+
+
+def events_of_type(event_type: str) -> Callable[[JobView], int | None]:
+    """The number of events of a type; none if no event is known."""
+    return lambda view: view.job.events.types.get(event_type, 0) if view.job.events else None
+
+
+TRAINING_ROWS = ("train/loss", "eval/loss", "train/grad_norm", "train/learning_rate")
+"""Training metrics with a row of their own."""
+
+
+def training_metric(name: str) -> Callable[[JobView], float | None]:
+    """The newest value of a training metric."""
+    return lambda view: view.state.training.values.get(name) if view.state.training else None
+
+
+def other_training_metrics(view: JobView) -> Reading:
+    """The newest value of each training metric that has no row of its own."""
+    values = view.state.training.values if view.state.training else {}
     return {(name,): value for name, value in values.items() if name not in TRAINING_ROWS}
 
 
-def training_step(state: JobState) -> int | None:
-    """The step of the newest training row."""
-    return state.training.step if state.training else None
+def with_status(read: Callable[[JobView], float | bool | None]) -> Callable[[JobView], Reading]:
+    """A value of a job with its status as the label."""
+
+    def labelled(view: JobView) -> Reading:
+        value = read(view)
+        return None if value is None else {(view.job.status.name,): float(value)}
+
+    return labelled
 
 
-def training_time(state: JobState) -> float | None:
-    """The time of the newest training row."""
-    return state.training.time if state.training else None
+def verdicts(choose: Callable[[Verdict], object], *, failed: bool) -> Callable[[AccountView], Reading]:
+    """The number of jobs with such a verdict, by status: of the failed statuses, or of those that may be active."""
+    statuses = (*STATUSES.values(), UNKNOWN)
+    names = [status.name for status in statuses if (status.failed if failed else not status.ended)]
 
+    def read(view: AccountView) -> Reading:
+        counts = view.count(choose)
+        return {(name,): counts.get(name, 0) for name in names} if view.state.last_list is not None else None
 
-def finished_jobs(account: AccountState) -> Reading:
-    """Jobs seen to end, by status."""
-    return {(status,): count for status, count in account.lifecycle.finished.items()} if account.lifecycle else None
-
-
-def queue_seconds(account: AccountState) -> Reading:
-    """How long jobs that were seen to start had waited."""
-    return account.lifecycle.queued if account.lifecycle else None
-
-
-def run_seconds(account: AccountState) -> Reading:
-    """How long jobs that were seen to end had run, by status."""
-    return {(status,): ran for status, ran in account.lifecycle.ran.items()} if account.lifecycle else None
+    return read

@@ -1,7 +1,7 @@
-"""What a row of the table is, and how series are read from it."""
+"""What a row of the table is, and how samples are read from it."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal
@@ -9,7 +9,7 @@ from typing import Any, Literal
 from prometheus_client.core import Metric
 from prometheus_client.utils import floatToGoString
 
-from exporter.snapshot import Histogram, Snapshot, State
+from exporter.state import Histogram, State
 
 PREFIX = "together_finetune_"
 
@@ -24,21 +24,18 @@ _UNITS = ("seconds", "bytes", "usd", "ratio")
 
 
 class Scope(Enum):
-    """What a metric is about."""
+    """What a metric describes, and what its row reads."""
 
     EXPORTER = "exporter"
-    """This process: always served."""
-    POLL = "poll"
-    """An account's polls, its terms, and what was seen to happen: always served."""
+    """This process; reads `Exporter`."""
     ACCOUNT = "account"
-    """All jobs of an account: vanishes when the last good poll is too long ago."""
+    """An account; reads `AccountView`."""
     JOB = "job"
-    """One job: vanishes likewise."""
+    """One job; reads `JobView`."""
 
 
 SCOPE_LABELS: Mapping[Scope, Labels] = {
     Scope.EXPORTER: (),
-    Scope.POLL: ("account",),
     Scope.ACCOUNT: ("account",),
     Scope.JOB: ("account", "job_id"),
 }
@@ -46,8 +43,11 @@ SCOPE_LABELS: Mapping[Scope, Labels] = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A metric. `read` takes what the scope is about (`Exporter`, `AccountState`, `Snapshot`, `JobState`);
-    `own_labels` are the names that a reading of several values is keyed by."""
+    """A metric: `read` takes what the scope describes; `own_labels` names the labels of a reading of several values.
+
+    `lasting` metrics are served however long ago the last successful poll was; the others disappear after
+    `--poll.max-staleness`.
+    """
 
     scope: Scope
     type: Type
@@ -55,6 +55,7 @@ class Row:
     help: str
     own_labels: Labels
     read: Callable[[Any], Reading]
+    lasting: bool = False
 
     @property
     def labels(self) -> Labels:
@@ -63,12 +64,12 @@ class Row:
 
     @property
     def family(self) -> str:
-        """The name without the `_total` or `_info` that OpenMetrics leaves to the series."""
+        """The name of the metric family, without the `_total` or `_info` of its samples."""
         return self.name.removesuffix(_ENDING.get(self.type, ""))
 
     @property
     def unit(self) -> str:
-        """The unit: the last word of the family's name, where that is one."""
+        """The unit: the last word of the family's name, if that is a unit."""
         word = self.family.rpartition("_")[2]
         return word if word in _UNITS else ""
 
@@ -83,7 +84,7 @@ def number(value: float) -> str:
 
 
 def samples(row: Row, reading: Reading) -> Iterator[tuple[str, tuple[tuple[str, str], ...], float]]:
-    """The series of a reading: name, own labels with their values, value."""
+    """The samples of a reading: name, own labels with their values, value."""
     if reading is None:
         return
     for key, value in reading.items() if isinstance(reading, Mapping) else [((), reading)]:
@@ -97,14 +98,16 @@ def samples(row: Row, reading: Reading) -> Iterator[tuple[str, tuple[tuple[str, 
             yield row.name, labels, value
 
 
-def things(state: State, scope: Scope, fresh: Mapping[str, Snapshot]) -> Iterator[tuple[Labels, Any]]:
-    """What rows of `scope` read from, each with the values of the scope's labels; `fresh` are the snapshots to show."""
-    match scope:
-        case Scope.EXPORTER:
-            yield (), state.exporter
-        case Scope.POLL:
-            yield from (((name,), account) for name, account in state.accounts.items())
-        case Scope.ACCOUNT:
-            yield from (((name,), snapshot) for name, snapshot in fresh.items())
-        case Scope.JOB:
-            yield from (((name, job.job.id), job) for name, snapshot in fresh.items() for job in snapshot.shown)
+def subjects(state: State, row: Row, fresh: Iterable[str]) -> Iterator[tuple[Labels, Any]]:
+    """What the row reads from, each with the values of the scope's labels. `fresh` names the accounts whose last
+    successful poll is recent."""
+    if row.scope is Scope.EXPORTER:
+        yield (), state.exporter
+        return
+    for name, view in state.accounts.items():
+        if not row.lasting and name not in fresh:
+            continue
+        if row.scope is Scope.ACCOUNT:
+            yield (name,), view
+        else:
+            yield from (((name, job.job.id), job) for job in view.shown)

@@ -1,12 +1,12 @@
-"""The API's JSON as `Job`, `Event` and `TrainingPoint`, and what had to be rejected."""
+"""The API's JSON as `Job`, `Events` and `TrainingPoint`, and what had to be rejected."""
 
-from exporter.models.fields import EventFields, JobFields
-from exporter.models.job import LEVELS, STATUSES, TERMINAL, UNKNOWN, WAITING, Event, Job
+from exporter.models.fields import MAX_LABEL, EventFields, JobFields
+from exporter.models.job import LEVELS, Event, Events, Job, summarise, unix
 from exporter.models.parse import (
     REASONS,
     BodyError,
     JobList,
-    Rejected,
+    Rejection,
     TrainingPoint,
     UnknownValue,
     parse_events,
@@ -17,22 +17,22 @@ from exporter.models.parse import (
 
 __all__ = [
     "LEVELS",
+    "MAX_LABEL",
     "REASONS",
-    "STATUSES",
-    "TERMINAL",
-    "UNKNOWN",
-    "WAITING",
     "BodyError",
     "Event",
     "EventFields",
+    "Events",
     "Job",
     "JobFields",
     "JobList",
-    "Rejected",
+    "Rejection",
     "TrainingPoint",
     "UnknownValue",
     "parse_events",
     "parse_job",
     "parse_jobs",
     "parse_training",
+    "summarise",
+    "unix",
 ]

@@ -1,14 +1,16 @@
-"""The wire format of a job, as pydantic validates it: types alone, so that it does so at full speed."""
+"""The wire format of a job as pydantic validates it: types only, so that validation runs at full speed."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Required
+from typing import Annotated, Any, Literal, Required
 
 from pydantic import AliasChoices, Field
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
-# A series is kept by its label values: an id or name without end would be one more way to fill Prometheus.
-Id = Annotated[str, Field(min_length=1, max_length=256)]
-Text = Annotated[str, Field(max_length=1024)]
+MAX_LABEL = 256
+"""Characters of a text that becomes a label value; longer ones are cut, and a job with a longer id is rejected."""
+
+Id = Annotated[str, Field(min_length=1, max_length=MAX_LABEL)]
+Text = Annotated[str, Field(max_length=MAX_LABEL)]
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Money = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -16,11 +18,12 @@ Time = Annotated[datetime | Literal[""], Field(union_mode="left_to_right")]
 
 
 class EventFields(TypedDict, total=False):
-    """An event of a job as the API gives it; its message is left out, as its wording changes."""
+    """An event of a job as the API sends it."""
 
     type: Required[Text]
     level: Text | None
     created_at: Time | None
+    message: Any  # for people only: whatever is not a text is shown as none
 
 
 class LrSchedulerArgs(TypedDict, total=False):
@@ -63,7 +66,7 @@ class Progress(TypedDict, total=False):
 
 
 class JobFields(TypedDict, total=False):
-    """A job as the API gives it, in either list shape or as the detail call has it; absent or null is unknown."""
+    """A job as the API sends it, in either list shape or with all details; absent or null is unknown."""
 
     id: Required[Id]
     status: Required[Text]
@@ -75,12 +78,13 @@ class JobFields(TypedDict, total=False):
 
     model: Text | None
     model_output_name: Text | None
+    user_id: Text | None
     suffix: Annotated[Text | None, Field(validation_alias=AliasChoices("suffix", "Suffix"))]
     training_file: Text | None
     validation_file: Text | None
     from_checkpoint: Text | None
     wandb_project_name: Text | None
-    wandb_url: Text | None
+    wandb_url: Annotated[str, Field(max_length=2048)] | None
 
     token_count: Count | None
     param_count: Count | None

@@ -1,39 +1,59 @@
-"""Bytes of the API as models, and what of them could not be used.
+"""The API's bytes as models, and what had to be rejected.
 
-Nothing in an answer may cost more than itself: a list that is sound is validated by pydantic in one go, straight from
-the bytes; one that is not is gone through job by job. There an odd value is taken out of its job and becomes unknown,
-and only a job without a usable id or status is rejected.
+No odd value may cost more than itself. A sound list is validated by pydantic in one pass, straight from the bytes. An
+unsound one is validated job by job: an odd value is removed from its job and becomes unknown, and only a job without a
+usable id or status is rejected. Whatever the bytes are, they yield models or one `BodyError`.
 """
 
 import json
+import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import Annotated, Any, ParamSpec, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
-from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
+from pydantic import FailFast, TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic accepts typing's own from Python 3.12 on
 
-from exporter.models.fields import EventFields, JobFields
-from exporter.models.job import Job, unknown_names
+from exporter.models.fields import MAX_LABEL, JobFields
+from exporter.models.job import MAX_EVENTS, Events, Job, summarise, unknown_events
+from exporter.statuses import UNKNOWN
 
-REASONS = ("not_an_object", "id", "status", "duplicate_id")
+log = logging.getLogger(__name__)
 
-_MOST_NAMES = 100  # of values in the training rows of a job: each is a series
+REASONS = ("not_an_object", "id", "status", "duplicate_id", "limit")
+MAX_JOBS = 100_000
+"""Objects of a list that are read; the others are rejected for the reason `limit`."""
+
+_MAX_VALUES = 5_000_000  # of an answer: parsed, each takes up to 100 bytes
+_MAX_REJECTIONS = 1_000  # described one by one; the others are only counted
+_MAX_UNKNOWN = 10_000  # unknown values of an answer
+_MAX_ROWS = 100_000
+_MAX_NAMES = 100  # of training metrics in one row
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_Path = tuple[int | str, ...]
 
 
 class _JobList(TypedDict):
-    data: list[JobFields]
+    data: Annotated[list[JobFields], FailFast()]
 
 
-_Path = tuple[int | str, ...]
 _JOB_LIST = TypeAdapter(_JobList)
 _JOB = TypeAdapter(JobFields)
 
 
+class BodyError(Exception):
+    """An answer that is not what it should be."""
+
+
 @dataclass(frozen=True, slots=True)
-class Rejected:
-    """An object of the list that cannot be used: its id, else its index, and one of `REASONS`."""
+class Rejection:
+    """An object of the list that cannot be used: its id, or its index if it has none, and one of `REASONS`."""
 
     job_id: str
     reason: str
@@ -41,7 +61,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class UnknownValue:
-    """A value outside what is known: the job's id, the field's name with dots, the value cut to a line."""
+    """A value outside the known set: the job's id, the field's name with dots, and the start of the value."""
 
     job_id: str
     field: str
@@ -50,117 +70,184 @@ class UnknownValue:
 
 @dataclass(frozen=True, slots=True)
 class JobList:
-    """What an answer says: its jobs, each id once; what had to be rejected; what was not understood."""
+    """The content of an answer: its jobs, each id once; objects rejected, counted by reason and the first of them
+    described; and unknown values, the first 10,000, at most one for each field of a job."""
 
     jobs: tuple[Job, ...]
-    rejected: tuple[Rejected, ...]
+    rejected: Mapping[str, int]
+    rejections: tuple[Rejection, ...]
     unknown_values: tuple[UnknownValue, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingPoint:
-    """A row of training metrics: its step, its time (unix seconds), and all its other numbers by name. NaN and
-    infinite ones are kept: a loss that diverged must be seen."""
+    """A row of training metrics: its step, its time (unix seconds), and its other numbers by name. NaN and infinite
+    values are kept: a diverged loss must be visible."""
 
     step: int | None
     time: float | None
     values: Mapping[str, float]
 
 
-class BodyError(Exception):
-    """An answer that is not what it should be, as a sentence."""
+def _total(parse: Callable[P, R]) -> Callable[P, R]:
+    """Turns any other exception of `parse` into a `BodyError`: no answer may stop the exporter."""
+
+    @wraps(parse)
+    def safe(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return parse(*args, **kwargs)
+        except BodyError:
+            raise
+        except Exception as error:
+            log.debug("answer cannot be parsed", exc_info=True)
+            raise BodyError(f"the answer cannot be parsed ({type(error).__name__})") from None
+
+    return safe
 
 
+@_total
 def parse_jobs(body: bytes) -> JobList:
-    """The answer of `GET /fine-tunes`; raises `BodyError` where it is no list of jobs at all."""
+    """The answer of `GET /fine-tunes`; raises `BodyError` if it is not a list of jobs."""
+    _check_size(body)
     try:
-        return _found([Job(fields) for fields in _JOB_LIST.validate_json(body)["data"]])
+        return _collect(_JOB_LIST.validate_json(body)["data"])
     except ValidationError:
-        return _mended(_list_in(_object(body), "data"))
+        return _parse_each(_list_in(_object(body), "data"))
 
 
-def parse_job(body: bytes) -> JobList:
-    """The answer of `GET /fine-tunes/{id}`, as a list of that one job; raises `BodyError` where it is no object."""
+@_total
+def parse_job(body: bytes, job_id: str) -> JobList:
+    """The answer of `GET /fine-tunes/{id}` as a list of one job; raises `BodyError` if it is not that job."""
+    _check_size(body)
     try:
-        return _found([Job(_JOB.validate_json(body))])
+        found = _collect([_JOB.validate_json(body)])
     except ValidationError:
-        return _mended([_object(body)])
+        found = _parse_each([_object(body)])
+    if [job.id for job in found.jobs] != [job_id]:
+        raise BodyError("the answer is not the requested job")
+    return found
 
 
-def parse_events(body: bytes, job_id: str) -> tuple[list[EventFields], tuple[UnknownValue, ...]]:
-    """The answer of `GET /fine-tunes/{id}/events` for the job `job_id`, and what of it was not understood; raises
-    `BodyError` where it is no list."""
-    # As the events of a job, an odd one is taken out in the one way that there is.
-    found = _mended([{"id": job_id, "status": "queued", "events": _list_in(_object(body), "data")}])
-    return found.jobs[0].fields.get("events") or [], found.unknown_values
+@_total
+def parse_events(body: bytes, job_id: str) -> tuple[Events | None, tuple[UnknownValue, ...]]:
+    """The answer of `GET /fine-tunes/{id}/events` for the job `job_id`, and its unknown values; raises `BodyError` if
+    it is not a list."""
+    _check_size(body)
+    # As the events of a job: one way to remove an odd one.
+    found = _parse_each([{"id": job_id, "status": "queued", "events": _list_in(_object(body), "data")}])
+    return found.jobs[0].events, found.unknown_values
 
 
+@_total
 def parse_training(body: bytes) -> tuple[TrainingPoint, ...]:
-    """The answer of `GET /fine-tunes/{id}/metrics`, in its order; what is no number in a row is left out. Raises
-    `BodyError` where it is no list of rows."""
-    return tuple(_point(row) for row in _list_in(_object(body), "metrics") if isinstance(row, dict))
+    """The answer of `GET /fine-tunes/{id}/metrics`, in its order, without what is not a number; raises `BodyError` if
+    it is not a list of rows."""
+    _check_size(body)
+    rows = _list_in(_object(body), "metrics")[-_MAX_ROWS:]
+    return tuple(_point(row) for row in rows if isinstance(row, dict))
 
 
 def _point(row: dict[str, Any]) -> TrainingPoint:
     numbers = {
         name: float(value)
         for name, value in row.items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and len(name) <= 256
+        if isinstance(value, int | float) and not isinstance(value, bool) and len(name) <= MAX_LABEL
     }
     step, nanoseconds = numbers.pop("train/global_step", math.nan), numbers.pop("timestamp", math.nan)
     return TrainingPoint(
-        int(step) if math.isfinite(step) else None,
+        int(step) if 0 <= step < 2**63 else None,
         nanoseconds / 1e9 if math.isfinite(nanoseconds) else None,
-        dict(list(numbers.items())[:_MOST_NAMES]),
+        dict(list(numbers.items())[:_MAX_NAMES]),
     )
 
 
-def _found(jobs: list[Job], rejected: Iterable[Rejected] = (), unknown: Iterable[UnknownValue] = ()) -> JobList:
-    newest = _newest_of_each_id(jobs)
-    twice = (Rejected(job.id, "duplicate_id") for job in jobs if newest[job.id] is not job)
-    names = (UnknownValue(job.id, field, _cut(value)) for job in newest.values() for field, value in unknown_names(job))
-    return JobList(tuple(newest.values()), (*rejected, *twice), (*unknown, *names))
+class _Findings:
+    """What is rejected and unknown in an answer, collected while it is parsed."""
+
+    def __init__(self) -> None:
+        self.rejected: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
+        self.rejections: list[Rejection] = []
+        self.unknown: dict[tuple[str, str], UnknownValue] = {}
+
+    def reject(self, job_id: str, reason: str) -> None:
+        self.rejected[reason] += 1
+        if len(self.rejections) < _MAX_REJECTIONS:
+            self.rejections.append(Rejection(_cut(job_id), reason))
+
+    def note(self, job_id: str, field: str, value: object) -> None:
+        if len(self.unknown) < _MAX_UNKNOWN and (job_id, field) not in self.unknown:
+            self.unknown[job_id, field] = UnknownValue(job_id, field, _cut(value))
 
 
-def _newest_of_each_id(jobs: list[Job]) -> dict[str, Job]:
+def _collect(found: list[JobFields], findings: _Findings | None = None) -> JobList:
+    findings = findings or _Findings()
+    if len(found) > MAX_JOBS:
+        findings.rejected["limit"] += len(found) - MAX_JOBS
     newest: dict[str, Job] = {}
-    for job in jobs:
-        other = newest.setdefault(job.id, job)
-        if other is not job and (job.updated or 0) > (other.updated or 0):
-            newest[job.id] = job
-    return newest
+    for fields in found[:MAX_JOBS]:
+        job = _job(fields, findings)
+        if job.id in (".", ".."):  # they would lead a request for the job to another path
+            findings.reject(job.id, "id")
+        elif (other := newest.setdefault(job.id, job)) is not job:
+            findings.reject(job.id, "duplicate_id")
+            if (job.updated or 0) > (other.updated or 0):
+                newest[job.id] = job
+    return JobList(
+        tuple(newest.values()),
+        dict(findings.rejected),
+        tuple(findings.rejections),
+        tuple(findings.unknown.values()),
+    )
 
 
-def _mended(data: list[Any]) -> JobList:
-    rejected: list[Rejected] = []
-    unknown: list[UnknownValue] = []
-    return _found(list(_sound_jobs(data, rejected, unknown)), rejected, unknown)
+def _job(fields: JobFields, findings: _Findings) -> Job:
+    events = fields.pop("events", None)
+    job = Job(fields, summarise(events))
+    if job.status is UNKNOWN:
+        findings.note(job.id, "status", fields["status"])
+    if job.events and (UNKNOWN.name in job.events.types or job.events.levels.get(UNKNOWN.name)):
+        for field, value in unknown_events(events or ()):
+            findings.note(job.id, field, value)
+    return job
 
 
-def _sound_jobs(data: list[Any], rejected: list[Rejected], unknown: list[UnknownValue]) -> Iterator[Job]:
-    for index, item in enumerate(data):
-        if not isinstance(item, dict):
-            rejected.append(Rejected(f"#{index}", "not_an_object"))
-            continue
-        job_id = item["id"] if isinstance(item.get("id"), str) else f"#{index}"
-        while True:  # taking one odd value out can bring another to light: `Suffix` behind `suffix`
-            try:
-                yield Job(_JOB.validate_python(item))
-            except ValidationError as error:
-                paths = {_deepest(item, problem["loc"]) for problem in error.errors(include_url=False)}
-                bad = (field for field in ("id", "status") if field not in item or (field,) in paths)
-                if reason := next(bad, None):
-                    rejected.append(Rejected(_cut(job_id), reason))
-                    break
-                unknown += [
-                    UnknownValue(job_id, _dotted(path), _cut(_take_out(item, path))) for path in _last_first(paths)
-                ]
-            else:
-                break
+def _parse_each(data: list[Any]) -> JobList:
+    findings = _Findings()
+    findings.rejected["limit"] += max(len(data) - MAX_JOBS, 0)
+    found = (_repair(index, item, findings) for index, item in enumerate(data[:MAX_JOBS]))
+    return _collect([fields for fields in found if fields is not None], findings)
+
+
+def _repair(index: int, item: Any, findings: _Findings) -> JobFields | None:
+    """The sound fields of an object of the list; `None` if it is rejected."""
+    if not isinstance(item, dict):
+        findings.reject(f"#{index}", "not_an_object")
+        return None
+    job_id = item["id"] if isinstance(item.get("id"), str) else f"#{index}"
+    if missing := next((field for field in ("id", "status") if not isinstance(item.get(field), str)), None):
+        findings.reject(job_id, missing)
+        return None
+    item["status"] = item["status"][:MAX_LABEL]
+    if isinstance(events := item.get("events"), list):
+        item["events"] = events[-MAX_EVENTS:]
+    while True:  # the removal of one odd value can reveal another: `Suffix` behind `suffix`
+        try:
+            return _JOB.validate_python(item)
+        except ValidationError as error:
+            problems = {_deepest(item, problem["loc"]): problem["type"] for problem in error.errors(include_url=False)}
+            if ("id",) in problems:
+                findings.reject(job_id, "id")
+                return None
+            for path in _last_first(problems):
+                value = _remove(item, path)
+                if problems[path] == "string_too_long":
+                    _put(item, path, value[:MAX_LABEL])
+                else:
+                    findings.note(job_id, _dotted(path), value)
 
 
 def _deepest(item: Any, path: _Path) -> _Path:
-    """The part of an error's path that leads to something in `item`: what lies behind it is pydantic's own."""
+    """The part of an error's path that exists in `item`: what follows is pydantic's own."""
     found: list[int | str] = []
     for key in path:
         try:
@@ -172,33 +259,54 @@ def _deepest(item: Any, path: _Path) -> _Path:
 
 
 def _last_first(paths: Iterable[_Path]) -> list[_Path]:
-    """The order in which they can be taken out of lists without moving what is still to come."""
+    """An order in which a removal from a list does not move what is still to be removed."""
     return sorted(paths, key=lambda path: [(isinstance(key, int), key) for key in path], reverse=True)
 
 
-def _take_out(item: Any, path: _Path) -> Any:
+def _remove(item: Any, path: _Path) -> Any:
     for key in path[:-1]:
         item = item[key]
     return item.pop(path[-1])
+
+
+def _put(item: Any, path: _Path, value: object) -> None:
+    for key in path[:-1]:
+        item = item[key]
+    if isinstance(item, list):
+        item.insert(int(path[-1]), value)
+    else:
+        item[path[-1]] = value
 
 
 def _dotted(path: _Path) -> str:
     return ".".join(key for key in path if isinstance(key, str))
 
 
-def _object(body: bytes) -> dict[str, Any]:
-    """A body as a JSON object, with the most lenient reading of its text."""
+def _check_size(body: bytes) -> None:
     if not body:
         raise BodyError("the answer is empty")
-    # json.loads knows UTF-16, UTF-32 and byte order marks; a stray byte should cost one name, not the list; and
-    # Python refuses to read an integer of thousands of digits, which infinity stands for as well.
+    if body.count(b",") > _MAX_VALUES:
+        raise BodyError(f"the answer has more than {_MAX_VALUES:,} values")
+
+
+# Other escapes, a surrogate pair, or (the group) half of one.
+_ESCAPE = re.compile(
+    r"(?:\\[^u])+|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    """A body as a JSON object, read as leniently as possible."""
+    # json.loads knows UTF-16, UTF-32 and byte order marks; a stray byte or half a surrogate pair should cost one name,
+    # not the list; and Python refuses an integer of thousands of digits, which infinity represents as well.
     text = body.decode(json.detect_encoding(body), "replace").removeprefix("\N{BYTE ORDER MARK}")
+    text = _ESCAPE.sub(lambda escape: r"\ufffd" if escape[1] else escape[0], text)
     try:
         document = json.loads(text, parse_int=lambda digits: int(digits) if len(digits) < 300 else math.inf)
     except (ValueError, RecursionError) as error:
         raise BodyError(f"the answer is not JSON ({error}): {_cut(text)}") from None
     if not isinstance(document, dict):
-        raise BodyError(f"the answer is not a JSON object: {_cut(document)}")
+        raise BodyError(f"the answer is not a JSON object: {_cut(text)}")
     return document
 
 
@@ -210,5 +318,18 @@ def _list_in(document: dict[str, Any], name: str) -> list[Any]:
 
 
 def _cut(value: object) -> str:
-    text = value if isinstance(value, str) else repr(value)
+    text = value if isinstance(value, str) else _start_of(value)
     return text if len(text) <= 80 else f"{text[:80]}…"
+
+
+def _start_of(value: object) -> str:
+    """The start of a value as JSON, made without writing all of it."""
+    return "".join(_first(json.JSONEncoder(default=str).iterencode(value), 90))
+
+
+def _first(parts: Iterator[str], most: int) -> Iterator[str]:
+    for part in parts:
+        yield part
+        most -= len(part)
+        if most < 0:
+            return

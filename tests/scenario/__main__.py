@@ -3,9 +3,11 @@
 import argparse
 import sys
 from functools import partial
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 
-from tests.scenario import RULES, SCENARIOS, play, players, table
+from tests.scenario import RULES, SCENARIOS, batches, play, players, table
 
 
 def main() -> int:
@@ -14,11 +16,12 @@ def main() -> int:
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--rules", type=Path, default=RULES)
     options = parser.parse_args()
+    paths = options.files or SCENARIOS.glob("*.yml")
     with players() as pool:
-        paths = options.files or sorted(SCENARIOS.glob("*.yml"))
-        verdicts = list(pool.map(partial(play, rules=options.rules), paths))
+        played = list(pool.map(partial(play, rules=options.rules), batches(paths)))
+    verdicts = sorted(chain.from_iterable(played), key=attrgetter("name"))
     sys.stdout.write(table(verdicts) + "\n")
-    return int(any(verdict.false or verdict.missed for verdict in verdicts))
+    return int(any(verdict.complaints() for verdict in verdicts))
 
 
 if __name__ == "__main__":

@@ -1,110 +1,169 @@
-"""A scenario played: what each scrape finds, and what Prometheus keeps of it."""
+"""A scenario played: what each scrape finds, and what Prometheus stores of it."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from math import inf
+from operator import itemgetter
+from urllib.parse import urlencode
 
-from exporter.api import Client
-from exporter.exposition import Exposition
+from exporter.api import ApiError, Client
+from exporter.api.client import Reply
+from exporter.metrics import ROWS, Collector, number
 from exporter.poller import Poller
 from exporter.simulator import Script, Simulator
 from exporter.simulator.plan import draws
-from exporter.snapshot import Board
-from tests.scenario.file import ACCOUNT, Scenario
-from tests.support import ABOUT, KEY, SimulatorAdapter
+from exporter.state import Store
+from tests.scenario.file import ACCOUNT, TIMEOUT, Scenario
+from tests.support import ABOUT, KEY
 
-TARGET = 'job="together-finetune",instance="localhost:10124"'
+Series = str
+"""A metric and its own labels, as `name,label="value",…`."""
 
 
-@dataclass
-class World:
-    """The API, the exporter and the clock of a scenario; moments count from its start."""
+def record(scenario: Scenario, name: str, names: set[str]) -> list[dict[str, str]]:
+    """Plays a scenario. Returns the series that Prometheus stores, of the metrics in `names`, as `input_series` has
+    them. The scrape job has the name of the scenario."""
+    series = []
+    for number_ in range(scenario.replicas):
+        replica = Replica(scenario, f"{name}-{number_}", names)
+        recording = Recording(int(scenario.start // scenario.scrape))
+        for at in scenario.moments(scenario.scrape):
+            replica.live_until(at)
+            if scenario.is_down("prometheus", at):
+                recording.skip()
+            elif scenario.is_down("target", at) or scenario.is_down("pod", at):
+                recording.add({})
+            else:
+                reached = not (scenario.is_down("exporter", at) or scenario.is_down("scrape", at))
+                samples = {"up": "1", **replica.samples()} if reached else {"up": "0"}
+                target = f'job="{name}",instance="{replica.instance}"'
+                recording.add({f"{series},{target}": value for series, value in samples.items()})
+        series += recording.series()
+    return series
 
-    scenario: Scenario
-    seed: str
-    """Of the random part of the polls' rhythm."""
-    exclude: str
-    """Metrics that nobody reads, as a regex."""
-    now: float = 0.0
 
-    def __post_init__(self) -> None:
-        scenario = self.scenario
+class Replica:
+    """An exporter with a clock and an API of its own, in a scenario; moments count from its start.
+
+    `seed` is that of the jitter of the poll interval.
+    """
+
+    def __init__(self, scenario: Scenario, seed: str, names: set[str]) -> None:
+        self._scenario = scenario
+        self._seed = seed
+        self._unread = "|".join(row.name for row in ROWS if not any(name.startswith(row.name) for name in names))
+        self._names = names
         self._api = Simulator(Script(scenario.plans), key=KEY, shape=scenario.shape, clock=self._api_clock)
-        self._random = draws(self.seed).random
-        ends = {trouble.to for trouble in scenario.during if trouble.down == "exporter"}
-        self._starts = sorted({0.0, *ends}, reverse=True)
+        self._random = draws(seed).random
+        self._pods = scenario.back("pod")
+        events: list[tuple[float, Callable[[], None]]] = [
+            *((at, self._start) for at in {0.0, *self._pods, *scenario.back("exporter")}),
+            *((at, partial(self._api.delete, job_id)) for job_id, at in scenario.deleted.items()),
+            (scenario.renamed, self._configure),
+            (inf, self._start),
+        ]
+        self._events = sorted(events, key=itemgetter(0), reverse=True)
+        self._now = 0.0
         self._next_poll = inf
 
-    def scrapes(self) -> Iterator[bytes | None]:
-        """What each scrape finds: an exposition, or nothing."""
-        for at in self.scenario.moments(self.scenario.scrape):
-            self._live_until(at)
-            reached = not (self.scenario.is_down("exporter", at) or self.scenario.is_down("scrape", at))
-            yield self._exposition.page().body if reached else None
+    @property
+    def instance(self) -> str:
+        """The instance that Prometheus scrapes: a new pod has a new one."""
+        return f"{self._seed}-{sum(moment <= self._now for moment in self._pods)}"
+
+    def live_until(self, end: float) -> None:
+        """Lets time pass."""
+        while (moment := min(self._next_poll, self._events[-1][0])) <= end:
+            self._now = moment
+            if moment == self._events[-1][0]:
+                self._events.pop()[1]()
+            elif self._is_down():
+                self._next_poll = inf
+            else:
+                self._next_poll = moment + self._poll()
+        self._now = end
+
+    def samples(self) -> dict[Series, str]:
+        """What a scrape finds now."""
+        samples = {"process_start_time_seconds": number(self._started)}
+        for family in self._collector.collect():
+            for name, labels, value, *_ in family.samples:
+                if name in self._names:
+                    samples[",".join((name, *(f'{label}="{text}"' for label, text in labels.items())))] = number(value)
+        return samples
 
     def _clock(self) -> float:
-        return self.scenario.start + self.now
+        return self._scenario.start + self._now
 
     def _api_clock(self) -> float:
-        return self._clock() + sum(trouble.clock for trouble in self.scenario.troubles(self.now))
+        return self._clock() + sum(trouble.clock for trouble in self._scenario.troubles(self._now))
 
-    def _live_until(self, end: float) -> None:
-        while (moment := min([self._next_poll, *self._starts[-1:]])) <= end:
-            self.now = moment
-            if moment in self._starts:
-                self._starts.pop()
-                self._start()
-            self._next_poll = inf if self.scenario.is_down("exporter", moment) else moment + self._poll()
-        self.now = end
+    def _is_down(self) -> bool:
+        return self._scenario.is_down("exporter", self._now) or self._scenario.is_down("pod", self._now)
 
     def _start(self) -> None:
-        board = Board(ABOUT, {ACCOUNT: self.scenario.terms})
-        client = Client(
-            SimulatorAdapter.url,
-            lambda: KEY,
-            user_agent="scenario",
-            adapter=SimulatorAdapter(self._api),
-            clock=self._clock,
-        )
-        self._exposition = Exposition(board, exclude=self.exclude, clock=self._clock)
+        """Starts a process, which knows nothing."""
+        self._started = self._clock()
+        self._store = Store(ABOUT, {})
+        self._collector = Collector(self._store, exclude=self._unread, clock=self._clock)
+        self._configure()
+
+    def _configure(self) -> None:
+        """Loads the configuration."""
+        account = ACCOUNT if self._now < self._scenario.renamed else "renamed"
+        config = self._scenario.config(account)
+        self._store.configure({account: config.settings})
         self._poller = Poller(
-            ACCOUNT,
-            client,
-            board,
-            self.scenario.polling.schedule(),
+            _DirectClient(self._api),
+            self._store.publisher(account),
+            config.schedule,
             clock=self._clock,
             stopwatch=self._clock,
             random=self._random,
+            start=lambda work: work(),
         )
+        self._next_poll = self._now
 
     def _poll(self) -> float:
-        troubles = self.scenario.troubles(self.now)
-        self._api.faults[:] = [fault for trouble in troubles if trouble.api for fault in trouble.api.faults()]
-        for job_id, at in self.scenario.deleted.items():
-            if at <= self.now:
-                self._api.delete(job_id)
-        wait = self._poller.cycle()
+        troubles = self._scenario.troubles(self._now)
+        self._api.faults[:] = [fault for trouble in troubles if trouble.api for fault in trouble.api.faults]
+        wait = self._poller.poll()
         self._poller.settle()
         return wait
 
 
+class _DirectClient(Client):
+    """Calls a simulator without HTTP. A response that takes longer than the timeout is a timeout."""
+
+    def __init__(self, api: Simulator) -> None:
+        super().__init__("", lambda: KEY, user_agent="scenario", timeout=TIMEOUT)
+        self._api = api
+
+    def _get(self, path: str, **query: int) -> Reply:
+        response = self._api.answer(f"/v1{path}?{urlencode(query)}", f"Bearer {KEY}")
+        if response.delay > TIMEOUT:
+            raise ApiError("timeout", "timed out")
+        if response.status != 200:
+            raise ApiError("http", f"HTTP {response.status}", response.status)
+        return Reply(response.body, None)
+
+
 class Recording:
-    """What Prometheus keeps of a target, of the metrics in `names`, in promtool's notation."""
+    """What Prometheus stores of a target; `first` is the step of the first scrape."""
 
-    def __init__(self, names: set[str], first: int) -> None:
-        self._names = names
+    def __init__(self, first: int) -> None:
         self._step = first
-        self._there: set[str] = set()
-        self._points: dict[str, list[tuple[int, str]]] = {}
+        self._there: set[Series] = set()
+        self._points: dict[Series, list[tuple[int, str]]] = {}
 
-    def add(self, page: bytes | None) -> None:
-        """A scrape: an exposition, or one that failed."""
-        samples = dict(self._samples(page.decode())) if page is not None else {}
-        self._next({f"up{{{TARGET}}}": "0" if page is None else "1", **samples})
-
-    def lose(self) -> None:
-        """The target is no longer scraped."""
-        self._next({})
+    def add(self, samples: Mapping[Series, str]) -> None:
+        """A scrape; series that it lacks end."""
+        for series in self._there - samples.keys():
+            self._points[series].append((self._step, "stale"))
+        for series, value in samples.items():
+            self._points.setdefault(series, []).append((self._step, value))
+        self._there = set(samples)
+        self._step += 1
 
     def skip(self) -> None:
         """Prometheus is down: when it is back, it does not know what had been there."""
@@ -113,21 +172,12 @@ class Recording:
 
     def series(self) -> list[dict[str, str]]:
         """All series, as `input_series` has them."""
-        return [{"series": series, "values": notation(points)} for series, points in self._points.items()]
+        return [{"series": _written(series), "values": notation(points)} for series, points in self._points.items()]
 
-    def _samples(self, text: str) -> Iterator[tuple[str, str]]:
-        for line in text.splitlines():
-            series, _, value = line.rpartition(" ")
-            name, _, labels = series.partition("{")
-            if name in self._names:
-                yield f"{name}{{{TARGET},{labels or '}'}", value
 
-    def _next(self, samples: Mapping[str, str]) -> None:
-        gone = dict.fromkeys(self._there - samples.keys(), "stale")
-        for series, value in {**samples, **gone}.items():
-            self._points.setdefault(series, []).append((self._step, value))
-        self._there = set(samples)
-        self._step += 1
+def _written(series: Series) -> str:
+    name, _, labels = series.partition(",")
+    return f"{name}{{{labels}}}"
 
 
 def notation(points: Iterable[tuple[int, str]]) -> str:

@@ -121,8 +121,8 @@ def test_a_list_does_not_depend_on_earlier_lists(shape: Literal["live", "referen
 def test_an_unchanged_list_is_much_faster_than_a_new_one() -> None:
     running = simulator(*(replace(PLAN, id=f"ft-{number}") for number in range(200)), at=DAY)
     seconds = []
-    for _ in range(2):
-        before = time.perf_counter()
+    for _ in range(6):
+        before = time.thread_time()
         listed(running)
-        seconds.append(time.perf_counter() - before)
-    assert seconds[1] < seconds[0] / 3
+        seconds.append(time.thread_time() - before)
+    assert min(seconds[1:]) < seconds[0] / 3

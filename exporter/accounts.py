@@ -1,0 +1,184 @@
+"""The accounts of this process: a poller for each, reloads, and a watch over their loops."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from exporter import __version__
+from exporter.api import BadKeyError, Client, KeyFile, clean_key
+from exporter.config import PROGRAM, Account, Settings
+from exporter.poller import Poller, Schedule
+from exporter.redaction import Redaction
+from exporter.state import AccountSettings, Store
+
+log = logging.getLogger(__name__)
+
+_STAGGER = 0.02  # seconds between the first polls of several accounts
+_WATCH_INTERVAL = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class AccountConfig:
+    """Everything that the polls of an account depend on; `timeout` in seconds."""
+
+    account: Account
+    timeout: float
+    schedule: Schedule
+    settings: AccountSettings
+
+    def has_same_requests(self, other: "AccountConfig | None") -> bool:
+        """Whether both make the same requests, whatever is derived from the answers."""
+        return other is not None and self._requests() == other._requests()
+
+    def _requests(self) -> tuple[object, ...]:
+        account = self.account
+        return account.base_url, account.api_key_file, account.api_key_env, account.api_key, self.timeout, self.schedule
+
+    def client(self, redact: Redaction) -> Client:
+        """A client for the account; `BadKeyError` if there is no usable key."""
+        return Client(
+            self.account.base_url,
+            self._key_source(redact),
+            user_agent=f"{PROGRAM}/{__version__}",
+            timeout=self.timeout,
+            connections=self.schedule.concurrency + 1,
+            redact=redact,
+        )
+
+    def _key_source(self, redact: Redaction) -> Callable[[], str]:
+        if self.account.api_key_file:
+            file = KeyFile(self.account.api_key_file)
+
+            def read() -> str:
+                key = file()
+                redact.add(key)
+                return key
+
+            return read
+        text = self.account.api_key.get_secret_value() if self.account.api_key else ""
+        key = clean_key(text, str(self.account.api_key_env))
+        redact.add(key)
+        return lambda: key
+
+
+def account_configs(settings: Settings) -> dict[str, AccountConfig]:
+    """The accounts that the settings describe, by name."""
+    schedule = Schedule(
+        active=settings.poll_interval,
+        idle=settings.poll_idle_interval,
+        details=settings.details_mode,
+        concurrency=settings.details_concurrency,
+        requests_per_minute=settings.details_requests_per_minute,
+        training=settings.training_enabled,
+    )
+
+    def settings_of(account: Account) -> AccountSettings:
+        return AccountSettings(
+            budget_usd=account.budget_usd_per_month,
+            stuck_after=account.stuck_after,
+            failure_window=account.failure_window,
+            failure_limit=account.failure_limit,
+            details=settings.details_mode != "off",
+            retention=settings.jobs_retention,
+            limit=settings.jobs_limit,
+        )
+
+    return {
+        account.name: AccountConfig(account, settings.together_timeout, schedule, settings_of(account))
+        for account in settings.effective_accounts()
+    }
+
+
+@dataclass(slots=True)
+class _Loop:
+    poller: Poller
+    thread: threading.Thread | None = None
+
+    def ensure(self, name: str, delay: float = 0.0) -> bool:
+        """Starts the loop unless it runs. Returns whether it runs."""
+        if self.thread is not None and self.thread.is_alive():
+            return True
+        # A daemon thread: a call may take longer than the exporter may take to stop.
+        thread = threading.Thread(target=self.poller.run, args=(delay,), name=f"poll {name}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the limit on threads
+            return False
+        self.thread = thread
+        return True
+
+
+class Accounts:
+    """A poller for each account. Raises `BadKeyError` if there is no usable key."""
+
+    def __init__(self, store: Store, configs: Mapping[str, AccountConfig], redact: Redaction) -> None:
+        self._store = store
+        self._redact = redact
+        self._configs: Mapping[str, AccountConfig] = {}
+        self._loops: dict[str, _Loop] = {}
+        self._new: list[str] = []
+        self._lock = threading.Lock()
+        self.configure(configs)
+
+    def configure(self, configs: Mapping[str, AccountConfig]) -> None:
+        """Sets the accounts. Accounts that remain keep their state, and their poller too unless their requests change;
+        new pollers are started by `start`. If a key is not usable, `BadKeyError` is raised and nothing changes."""
+        clients: dict[str, Client] = {}
+        errors: list[str] = []
+        for name, config in configs.items():
+            if not config.has_same_requests(self._configs.get(name)):
+                try:
+                    clients[name] = config.client(self._redact)
+                except BadKeyError as error:
+                    errors.append(str(error))
+        if errors:
+            raise BadKeyError("\n".join(errors))
+        with self._lock:
+            for name in self._loops.keys() - configs.keys() | self._loops.keys() & clients.keys():
+                self._loops.pop(name).poller.stop()
+            self._store.configure({name: config.settings for name, config in configs.items()})
+            for name, client in clients.items():
+                self._loops[name] = _Loop(Poller(client, self._store.publisher(name), configs[name].schedule))
+            self._configs = configs
+            self._new = list(clients)
+
+    def start(self) -> None:
+        """Starts the pollers that were added last."""
+        with self._lock:
+            for number, name in enumerate(self._new):
+                if not self._loops[name].ensure(name, number * _STAGGER):
+                    log.error("poll loop not started, trying again", extra={"account": name})
+            self._new = []
+
+    def poll_once(self) -> None:
+        """Polls every account once, in this thread, with the requests that follow."""
+        for loop in self._loops.values():
+            loop.poller.poll()
+            loop.poller.settle()
+
+    def overdue(self) -> list[str]:
+        """The accounts whose polls are overdue: their loop is dead or hangs."""
+        with self._lock:
+            return [name for name, loop in self._loops.items() if loop.poller.overdue]
+
+    def watch(self) -> None:
+        """Restarts dead loops and reports overdue polls, for ever."""
+        while True:
+            time.sleep(_WATCH_INTERVAL)
+            try:
+                self._check()
+            except Exception as error:
+                log.error("internal error", extra={"error": repr(error)})  # noqa: TRY400 - the traceback is for debug
+                log.debug("traceback of the internal error", exc_info=error)
+
+    def _check(self) -> None:
+        with self._lock:
+            loops = [(name, loop) for name, loop in self._loops.items() if name not in self._new]
+        for name, loop in loops:
+            if loop.poller.overdue:
+                loop.poller.report_overdue()
+            with self._lock:
+                if self._loops.get(name) is loop:
+                    loop.ensure(name)

@@ -1,0 +1,195 @@
+"""The state of an account, and how each event changes it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from exporter.models import Job, Rejection, UnknownValue
+from exporter.state.events import (
+    Call,
+    DetailsAnswered,
+    Event,
+    EventsAnswered,
+    JobCallFailed,
+    ListAnswered,
+    ListFailed,
+    PollFailed,
+    RowsAnswered,
+)
+from exporter.state.job import JobState, detailed, listed, missing, trained, with_events
+from exporter.state.lifecycle import Histogram, Lifecycle
+from exporter.state.settings import AccountSettings
+
+CALL_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+_KEPT_MISSING = 180.0  # seconds that a job which is missing from the list is kept, and two lists at least
+_REMEMBERED = 86400.0  # seconds that a vanished job is remembered
+_MAX_REMEMBERED = 1_000
+_TRIM_INTERVAL = 3600.0  # seconds from one look at all jobs to the next, for texts that nobody sees any more
+
+
+@dataclass(frozen=True, slots=True)
+class Polls:
+    """How the polls of an account went. Times are unix seconds, durations seconds."""
+
+    up: bool | None = None
+    failure: str | None = None
+    """Why the last poll failed: the HTTP status, or the reason as in `Call` or `PollFailed`."""
+    last: float | None = None
+    duration: float | None = None
+    interval: float | None = None
+    rate_limit_remaining: float | None = None
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    rejections: frozenset[Rejection] = frozenset()
+    unknown_values: Mapping[str, int] = field(default_factory=dict)
+    requests: Mapping[tuple[str, ...], int] = field(default_factory=dict)
+    request_seconds: Mapping[str, Histogram] = field(default_factory=dict)
+
+    def counting(self, call: Call) -> "Polls":
+        """With one more call."""
+        key = (call.endpoint, call.code)
+        seconds = self.request_seconds.get(call.endpoint) or Histogram.empty(*CALL_SECONDS)
+        return replace(
+            self,
+            requests={**self.requests, key: self.requests.get(key, 0) + 1},
+            request_seconds={**self.request_seconds, call.endpoint: seconds.observe(call.seconds)},
+        )
+
+    def noting(self, fields: Iterable[str]) -> "Polls":
+        """With one more unknown value for each field."""
+        counts = dict(self.unknown_values)
+        for name in fields:
+            counts[name] = counts.get(name, 0) + 1
+        return replace(self, unknown_values=counts) if counts != self.unknown_values else self
+
+
+@dataclass(frozen=True, slots=True)
+class AccountState:
+    """What is known of an account. It changes through `after` alone. Times are unix seconds."""
+
+    polls: Polls = field(default_factory=Polls)
+    jobs: Mapping[str, JobState] = field(default_factory=dict)
+    last_list: float | None = None
+    """When the list last arrived."""
+    now: float = 0.0
+    """When the newest event happened."""
+    lifecycle: Lifecycle | None = None
+    """`None` until a list arrived."""
+    vanished: Mapping[str, tuple[float, JobState]] = field(default_factory=dict)
+    """Jobs that left the list, each with the time since when."""
+
+    @property
+    def missing(self) -> int:
+        """Jobs that the last list lacked and that are kept for now."""
+        return sum(state.missing_since is not None for state in self.jobs.values())
+
+    def after(self, event: Event, settings: AccountSettings) -> "AccountState":
+        """The state after an event; the state itself is not changed."""
+        if isinstance(event, PollFailed):
+            return replace(self, now=max(self.now, event.at), polls=replace(self.polls, up=False, failure=event.reason))
+        call = event.call
+        state = replace(self, now=max(self.now, call.at), polls=self.polls.counting(call))
+        match event:
+            case ListAnswered():
+                return state._with_list(event, settings)
+            case ListFailed():
+                polls = replace(state.polls, up=False, failure=call.code)
+                return replace(state, polls=_timed(polls, call, event.interval))
+            case JobCallFailed():
+                return state._with_failure(call)
+        before = state.jobs.get(call.job_id or "")
+        if before is None:
+            return state  # the job has vanished meanwhile
+        match event:
+            case DetailsAnswered():
+                changed = detailed(before, event.job, call.at, self.last_list)
+                return state._with_job(changed)._noting(event.unknown_values)
+            case EventsAnswered():
+                if event.events is None:
+                    return state
+                changed = with_events(before, event.events, call.at, self.last_list)
+                return state._with_job(changed)._noting(event.unknown_values)
+            case RowsAnswered():
+                return state._with_job(trained(before, event.rows, call.at))
+
+    def _with_list(self, event: ListAnswered, settings: AccountSettings) -> "AccountState":
+        at, content = event.call.at, event.content
+        lifecycle = self.lifecycle or Lifecycle()
+        jobs: dict[str, JobState] = {}
+        limit = at - settings.retention
+        for job in content.jobs:
+            before = self.jobs.get(job.id) or self.vanished.get(job.id, (0.0, None))[1]
+            state = listed(job, at, before, self.last_list)
+            if state is not before:
+                lifecycle, state = lifecycle.counting(_trimmed(state, limit))
+            jobs[job.id] = state
+        vanished = {
+            job_id: (since, state)
+            for job_id, (since, state) in self.vanished.items()
+            if job_id not in jobs and since > at - _REMEMBERED
+        }
+        for job_id, before in self.jobs.items():
+            if job_id not in jobs:
+                state = missing(before, at, self.last_list)
+                since = state.missing_since or at
+                if state.missing_lists < 3 or at - since < _KEPT_MISSING:
+                    jobs[job_id] = state
+                else:
+                    vanished[job_id] = since, state
+        if at // _TRIM_INTERVAL != (self.last_list or 0.0) // _TRIM_INTERVAL:
+            jobs = {job_id: _trimmed(state, limit) for job_id, state in jobs.items()}
+        polls = replace(
+            self.polls,
+            up=True,
+            failure=None,
+            rate_limit_remaining=event.rate_limit_remaining,
+            rejected=content.rejected,
+            rejections=frozenset(content.rejections),
+        )
+        return replace(
+            self,
+            polls=_timed(polls, event.call, event.interval),
+            jobs=MappingProxyType(jobs),
+            last_list=at,
+            lifecycle=lifecycle,
+            vanished=dict(list(vanished.items())[-_MAX_REMEMBERED:]),
+        )._noting(content.unknown_values)
+
+    def _with_failure(self, call: Call) -> "AccountState":
+        before = self.jobs.get(call.job_id or "")
+        if before is None or call.endpoint != "metrics":
+            return self
+        return self._with_job(replace(before, rows_failures=before.rows_failures + 1))
+
+    def _with_job(self, state: JobState) -> "AccountState":
+        lifecycle, state = (self.lifecycle or Lifecycle()).counting(state)
+        jobs = MappingProxyType({**self.jobs, state.job.id: state})
+        return replace(self, jobs=jobs, lifecycle=lifecycle)
+
+    def _noting(self, values: Iterable[UnknownValue]) -> "AccountState":
+        """With the unknown values that were not counted yet: each field of a job once."""
+        new = [value for value in values if self._is_new(value)]
+        if not new:
+            return self
+        jobs = dict(self.jobs)
+        for value in new:
+            if state := jobs.get(value.job_id):
+                jobs[value.job_id] = replace(state, noted=state.noted | {value.field})
+        polls = self.polls.noting(value.field for value in new)
+        return replace(self, jobs=MappingProxyType(jobs), polls=polls)
+
+    def _is_new(self, value: UnknownValue) -> bool:
+        state = self.jobs.get(value.job_id)
+        return state is not None and value.field not in state.noted
+
+
+def _timed(polls: Polls, call: Call, interval: float) -> Polls:
+    return replace(polls, last=call.at, duration=call.seconds, interval=interval)
+
+
+def _trimmed(state: JobState, limit: float) -> JobState:
+    """Without the texts of its events if the job finished before `limit`: nobody sees them any more."""
+    events = state.job.events
+    if events is None or not events.recent or state.finished is None or state.finished >= limit:
+        return state
+    return replace(state, job=Job(state.fields, replace(events, recent=())))
