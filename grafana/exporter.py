@@ -24,7 +24,7 @@ from grafana.look import (
     timeline,
     words,
 )
-from grafana.promql import TARGET, accounts, each, metric, of, quantile
+from grafana.promql import accounts, each, metric, of, of_exporters, quantile
 
 GOOD = 'code=~"2.."'
 NO_EXPORTER = "no exporter is scraped"
@@ -36,14 +36,14 @@ def exporter() -> model.Dashboard:
     return board(
         "exporter",
         "Together AI fine-tuning: exporter",
-        "Whether the exporter works: its polls, the API's answers, what it could not use, what it costs.",
+        "Whether the exporter works: its polls, the API's responses, what it rejected, and what it uses.",
         "now-6h",
         [datasource(), choice("account", "Account", f"label_values({metric('up')}, account)")],
         {
             "Now": [*_state(), _polls()],
             "Polls": [_staleness(), _poll_seconds(), _rate_limit()],
             "API": [_requests(), _latency(), _failures()],
-            "What could not be used": [_rejected(), _unknown_values(), _unexported()],
+            "Rejected": [_rejected(), _unknown_values(), _unexported()],
             "The process": [*_process(), _builds()],
         },
     )
@@ -55,39 +55,39 @@ def _state() -> list[stat.Panel]:
         figure(
             "Exporters",
             "Whether Prometheus can scrape them.",
-            now(f"up{{{TARGET}}}", "{{instance}}"),
+            now(of_exporters("up"), "{{instance}}"),
             empty=NO_EXPORTER,
             size=(6, 4),
         ).mappings(UP_OR_DOWN),
         figure(
             "Accounts",
-            "Whether the last poll of the account's jobs was answered and understood.",
+            "Whether the last poll of the account succeeded.",
             now(accounts("up"), "{{account}}"),
             empty=NO_ACCOUNT,
             size=(6, 4),
         ).mappings(UP_OR_DOWN),
         figure(
-            "Oldest figures",
-            "How long ago the last good poll was, of the account where it is longest.",
+            "Oldest metrics",
+            "Time since the last successful poll, of the account where it is longest.",
             now(f"max({age})"),
             unit="dtdurations",
-            empty="no good poll yet",
+            empty="no successful poll yet",
             size=(6, 4),
         ).thresholds(steps(GREEN, (180, ORANGE), (600, RED))),
         figure(
             "Configuration",
-            "Whether the last reload of the configuration's files was good. Where it was not, the one before holds.",
+            "Whether the last reload of the configuration succeeded. If not, the one before remains in effect.",
             now(f"min({metric('exporter_config_last_reload_successful')})"),
             empty=NO_EXPORTER,
             size=(6, 4),
-        ).mappings(words(_1=("good", GREEN), _0=("refused", RED))),
+        ).mappings(words(_1=("valid", GREEN), _0=("invalid", RED))),
     ]
 
 
 def _polls() -> statetimeline.Panel:
     return timeline(
         "Accounts over time",
-        "Whether the account's polls were answered and understood. A gap: no exporter was scraped.",
+        "Whether the account's polls succeeded. In a gap no exporter was scraped.",
         over_time(accounts("up"), "{{account}}"),
         UP_OR_DOWN,
         empty=NO_ACCOUNT,
@@ -97,18 +97,18 @@ def _polls() -> statetimeline.Panel:
 
 def _staleness() -> timeseries.Panel:
     return lines(
-        "Age of the figures",
-        "Since the last good poll. The figures of an account vanish when it exceeds the setting poll.max-staleness.",
+        "Age of the metrics",
+        "Time since the last successful poll. Beyond the setting poll.max-staleness the account's metrics disappear.",
         over_time(f"time() - {accounts('last_successful_poll_timestamp_seconds')}", "{{account}}"),
         unit="s",
-        empty="no good poll yet",
+        empty="no successful poll yet",
     ).min(0)
 
 
 def _poll_seconds() -> timeseries.Panel:
     return lines(
         "Polls",
-        "How long the last poll took, and the wait until the next: it grows while no job is active or the API fails.",
+        "Duration of the last poll, and the time to the next: longer while no job is active or the API fails.",
         over_time(accounts("poll_duration_seconds"), "{{account}} took"),
         over_time(accounts("poll_interval_seconds"), "{{account}} waits"),
         unit="s",
@@ -118,20 +118,20 @@ def _poll_seconds() -> timeseries.Panel:
 
 def _rate_limit() -> timeseries.Panel:
     return lines(
-        "Calls left",
-        "Calls that the API still allows, where it says so.",
+        "Requests left",
+        "Requests that the API still allows, if it reports them.",
         over_time(accounts("api_rate_limit_remaining"), "{{account}}"),
-        empty="the API does not say",
+        empty="the API does not report it",
     ).min(0)
 
 
 def _requests() -> timeseries.Panel:
     return stacked(
         lines(
-            "Requests by answer",
-            "Calls to the API in a minute, by HTTP status or reason of failure.",
+            "Requests by result",
+            "Requests to the API per minute, by HTTP status or reason of failure.",
             over_time(f"sum by (code) (rate({of('api_requests_total')}[$__rate_interval])) * 60", "{{code}}"),
-            empty="no calls",
+            empty="no requests",
         )
     ).override_by_name("200", [colour(GREEN)])
 
@@ -139,10 +139,10 @@ def _requests() -> timeseries.Panel:
 def _latency() -> timeseries.Panel:
     return lines(
         "Latency",
-        "What 9 of 10 calls to an endpoint took at most. As exact as the histogram's buckets.",
+        "The p90 of the duration of requests, by endpoint; as exact as the histogram's buckets.",
         over_time(quantile(0.9, "api_request_duration_seconds", "$__rate_interval", by="endpoint"), "{{endpoint}}"),
         unit="s",
-        empty="no calls",
+        empty="no requests",
     ).min(0)
 
 
@@ -152,10 +152,10 @@ def _failures() -> timeseries.Panel:
     return (
         lines(
             "Failed requests",
-            "The part of the calls to the API that were not answered with a 2xx.",
+            "Ratio of requests to the API that did not succeed.",
             over_time(f"1 - ({good} or {every} * 0) / ({every} > 0)", "{{account}}"),
             unit="percentunit",
-            empty="no calls",
+            empty="no requests",
         )
         .min(0)
         .max(1)
@@ -165,7 +165,7 @@ def _failures() -> timeseries.Panel:
 def _rejected() -> timeseries.Panel:
     return lines(
         "Rejected jobs",
-        "Objects of the last list that could not be used, by reason.",
+        "Objects in the last list that could not be used, by reason.",
         over_time(f"sum by (reason) ({each('account, reason', of('rejected_jobs'))})", "{{reason}}"),
         empty="none rejected",
     ).min(0)
@@ -174,7 +174,7 @@ def _rejected() -> timeseries.Panel:
 def _unknown_values() -> timeseries.Panel:
     return lines(
         "Unknown values",
-        "Values that are outside what this version of the exporter knows, by field.",
+        "Values that this version of the exporter does not know, by field.",
         over_time(f"sum by (field) ({each('account, field', of('unknown_values_total'))})", "{{field}}"),
         empty="none unknown",
     ).min(0)
@@ -183,7 +183,7 @@ def _unknown_values() -> timeseries.Panel:
 def _unexported() -> timeseries.Panel:
     return lines(
         "Jobs without series",
-        "Jobs that have no series of their own, by reason: the settings jobs.retention and jobs.limit.",
+        "Jobs without series of their own, by reason: the settings jobs.retention and jobs.limit.",
         over_time(f"sum by (reason) ({each('account, reason', of('unexported_jobs'))})", "{{reason}}"),
         empty=NO_ACCOUNT,
     ).min(0)
@@ -191,16 +191,16 @@ def _unexported() -> timeseries.Panel:
 
 def _process() -> list[timeseries.Panel]:
     panels = {
-        "Series": ("Series that a scrape finds.", "scrape_samples_scraped", "short"),
-        "Scrape time": ("How long Prometheus waits for an answer.", "scrape_duration_seconds", "s"),
-        "Memory": ("Memory of the process.", "process_resident_memory_bytes", "bytes"),
+        "Series": ("Samples in a scrape.", "scrape_samples_scraped", "short"),
+        "Scrape time": ("Duration of a scrape.", "scrape_duration_seconds", "s"),
+        "Memory": ("Resident memory of the process.", "process_resident_memory_bytes", "bytes"),
     }
     made = [
-        lines(title, about, over_time(f"{name}{{{TARGET}}}", "{{instance}}"), unit=unit, empty=NO_EXPORTER, size=(6, 8))
+        lines(title, about, over_time(of_exporters(name), "{{instance}}"), unit=unit, empty=NO_EXPORTER, size=(6, 8))
         for title, (about, name, unit) in panels.items()
     ]
-    busy = f"rate(process_cpu_seconds_total{{{TARGET}}}[$__rate_interval])"
-    about = "The part of one processor's time that the process takes."
+    busy = of_exporters("rate(process_cpu_seconds_total[$__rate_interval])")
+    about = "CPU time of the process, as a ratio of one CPU."
     made.append(
         lines("CPU", about, over_time(busy, "{{instance}}"), unit="percentunit", empty=NO_EXPORTER, size=(6, 8))
     )
@@ -208,14 +208,14 @@ def _process() -> list[timeseries.Panel]:
 
 
 def _builds() -> table.Panel:
-    since = f"process_start_time_seconds{{{TARGET}}}"
+    since = of_exporters("process_start_time_seconds")
     build = metric("exporter_build_info")
     panel = grid(
         "Builds",
-        "The versions that run, and since when.",
+        "Running versions, and for how long.",
         [
             rows(f"max by (instance, version, revision, python_version) ({build})"),
-            rows(f"max by (instance) (time() - {since})"),
+            rows(f"max by (instance) (time() - ({since}))"),
         ],
         {
             "instance": "Exporter",

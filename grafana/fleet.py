@@ -1,4 +1,4 @@
-"""The board of all jobs: what runs, what it costs, how it goes."""
+"""The board of all jobs: what runs, what it costs, what is stuck or failed."""
 
 from grafana_foundation_sdk.builders import bargauge, stat, table, timeseries
 from grafana_foundation_sdk.models import dashboard as model
@@ -56,7 +56,7 @@ def fleet() -> model.Dashboard:
     return board(
         "fleet",
         "Together AI fine-tuning: fleet",
-        "All fine-tuning jobs of the chosen accounts: how many, how long, how good, how expensive.",
+        "All fine-tuning jobs of the selected accounts: how many, how long, how expensive, and which failed.",
         "now-24h",
         [
             datasource(),
@@ -84,7 +84,7 @@ def _counts() -> list[stat.Panel]:
     return [
         figure(
             "Running",
-            "Jobs that train, or whose model is compressed or uploaded.",
+            "Jobs that are training, compressing or uploading.",
             now(f"sum({jobs_by_status(in_phase('running', 'finishing'))})"),
             empty=UNSEEN,
             size=(3, 4),
@@ -98,14 +98,14 @@ def _counts() -> list[stat.Panel]:
         ),
         figure(
             "Stuck",
-            "Active jobs whose next sign of life is overdue.",
+            "Jobs without progress for longer than their threshold.",
             now(count(of_model(f"({each('account, job_id', of('job_stuck'))} == 1)"))),
             empty=UNSEEN,
             size=(3, 4),
         ).thresholds(steps(GREEN, (1, RED))),
         figure(
             "Failed in 24 hours",
-            "Jobs that ended as error or user_error in the 24 hours before the end of the time range.",
+            "Jobs that failed in the 24 hours before the end of the time range.",
             now(count(f"{failed_today} and on (account, job_id) {names_today}")),
             empty=UNSEEN,
             size=(3, 4),
@@ -131,7 +131,7 @@ def _spend() -> stat.Panel:
 def _budget() -> bargauge.Panel:
     return bars(
         "Budget used",
-        "The part of the account's monthly budget that is spent. All models together.",
+        "Spent part of the account's monthly budget, all models together.",
         now(f"{accounts('month_price_usd')} / {accounts('budget_usd')}", "{{account}}"),
         "percentunit",
         (0.8, ORANGE),
@@ -227,7 +227,7 @@ def _success() -> timeseries.Panel:
 def _queued() -> timeseries.Panel:
     return _durations(
         "Time in the queue, 6 hours",
-        "From creation to start, of the jobs seen to start in the last 6 hours.",
+        "Time from creation to start, of jobs that started in the last 6 hours.",
         "job_queue_duration_seconds",
         "no job was seen to start",
     )
@@ -236,7 +236,7 @@ def _queued() -> timeseries.Panel:
 def _ran() -> timeseries.Panel:
     return _durations(
         "Time to run, 6 hours",
-        "From start to end, of the jobs seen to end in the last 6 hours.",
+        "Time from start to end, of jobs that finished in the last 6 hours.",
         "job_run_duration_seconds",
         NO_ENDS,
     )
@@ -269,7 +269,7 @@ def _by_model(title: str, about: str, name: str, unit: str) -> bargauge.Panel:
 def _alerts() -> table.Panel:
     panel = grid(
         "Firing alerts",
-        "What fires now of the alerts about these accounts, and about the exporter. Needs the alerting rules.",
+        "Firing alerts about these accounts and about the exporter. Needs the alerting rules.",
         [rows(f"max by (alertname, severity, account, job_id, model, status) ({ALERTS_OF_ACCOUNT})")],
         {
             "alertname": "Alert",

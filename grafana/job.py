@@ -1,4 +1,4 @@
-"""The board of one job: its life, its training, what it was set up with."""
+"""The board of one job: its life, its training, its hyperparameters."""
 
 from collections.abc import Sequence
 
@@ -67,25 +67,25 @@ def _status_number() -> str:
 
 def _state() -> list[stat.Panel | gauge.Panel]:
     return [
-        figure("Status", "The status that the job has now.", now(_status_number()), empty=NO_JOB, size=(5, 4))
+        figure("Status", "Current status of the job.", now(_status_number()), empty=NO_JOB, size=(5, 4))
         .mappings(status_mappings())
         .thresholds(steps(GREY)),
         part(
             "Progress",
-            "The part of the training that is done, by steps, else by epochs.",
+            "Completed part of the training, by steps, else by epochs.",
             now(this_job("job_progress_ratio")),
             empty=NOT_TOLD,
         ),
         figure(
             "Queue place",
-            "The place of the waiting job in the queue.",
+            "Place of the waiting job in the queue.",
             now(this_job("job_queue_depth")),
             empty="not waiting",
             size=(3, 4),
         ),
         figure(
             "Price",
-            "What the job costs, and what of it was refunded.",
+            "Price of the job, and its refund.",
             now(this_job("job_price_usd"), "price"),
             now(this_job("job_refund_usd"), "refund"),
             unit="currencyUSD",
@@ -113,22 +113,22 @@ def _times() -> list[stat.Panel]:
     ended_or_now = f"(max({this_job('job_finished_timestamp_seconds')}) or max({this_job('job_status')}) * 0 + time())"
     texts = {
         "Age": (
-            "Since its creation, until its end if it has ended.",
+            "Time since its creation, until its end.",
             f"{ended_or_now} - max({this_job('job_created_timestamp_seconds')})",
             NO_JOB,
         ),
         "In this status": (
-            "Since when the job is in its status.",
+            "Time in the current status.",
             f"time() - {this_job('job_status_since_timestamp_seconds')}",
             NOT_TOLD,
         ),
         "Stage ends in": (
-            "The API's estimate for the current stage; a negative time is how long it is overdue.",
+            "The API's estimate for the current stage; negative if it is overdue.",
             f"{this_job('job_estimated_completion_timestamp_seconds')} - time()",
             "no estimate",
         ),
         "Last sign of life": (
-            "How long ago anything changed: times, events, steps, epochs, queue place, training metrics.",
+            "Time since the last sign of life: events, steps, epochs, place in the queue, training rows.",
             f"time() - {this_job('job_last_progress_timestamp_seconds')}",
             NOT_TOLD,
         ),
@@ -142,7 +142,7 @@ def _times() -> list[stat.Panel]:
 def _life() -> statetimeline.Panel:
     return timeline(
         "Status over time",
-        "Every status that the job was seen in.",
+        "The statuses of the job over time.",
         over_time(_status_number(), "status"),
         status_mappings(),
         empty=NO_JOB,
@@ -153,7 +153,7 @@ def _life() -> statetimeline.Panel:
 def _names() -> table.Panel:
     return grid(
         "Names",
-        "What belongs to the job: model, files, method. Empty where the API does not say.",
+        "Names of the job: model, files, method. Empty if unknown.",
         [rows(f"topk by (account, job_id) (1, {of('job_info', scope=JOB)})")],
         {
             "account": "Account",
@@ -175,7 +175,7 @@ def _progress() -> timeseries.Panel:
     return (
         lines(
             "Progress over time",
-            "The part of the training that is done. It falls where a job is restarted.",
+            "Completed part of the training. It falls when a job restarts.",
             over_time(this_job("job_progress_ratio"), "done"),
             unit="percentunit",
             empty=NOT_TOLD,
@@ -206,7 +206,7 @@ def _counted(title: str, planned: str, done: str) -> timeseries.Panel:
 def _epochs_and_queue() -> list[timeseries.Panel]:
     queue = lines(
         "Queue place over time",
-        "The place of the job in the queue, while it waits.",
+        "Place of the job in the queue, while it waits.",
         over_time(this_job("job_queue_depth"), "place"),
         empty="did not wait in this time",
         size=(6, 8),
@@ -219,7 +219,7 @@ def _training() -> Sequence[timeseries.Panel]:
     return [
         lines(
             "Loss",
-            "Loss of the training and of the evaluations. A gap in a line that went on before: it is no number.",
+            "Training and evaluation loss. A gap in a line is a value that is not a number.",
             over_time(this_job("job_training_loss"), "training"),
             over_time(this_job("job_eval_loss"), "evaluation"),
             empty=NO_TRAINING,
@@ -231,7 +231,7 @@ def _training() -> Sequence[timeseries.Panel]:
         _trained("Gradient norm", "job_grad_norm", "short"),
         lines(
             "Other training metrics",
-            "Every other number of the training rows, by its name. They differ by training method.",
+            "All other training metrics, by name; they differ by training method.",
             over_time(others, "{{name}}"),
             empty=NO_TRAINING,
             size=(24, 8),
@@ -247,7 +247,7 @@ def _trained(title: str, name: str, unit: str) -> timeseries.Panel:
 def _hyperparameters() -> table.Panel:
     panel = grid(
         "Hyperparameters",
-        "The numbers that the training was set up with.",
+        "Hyperparameters that are numbers.",
         [rows(this_job("job_hyperparameter", by="name"))],
         {"name": "Name", "A": "Value"},
         empty=NOT_TOLD,
@@ -259,7 +259,7 @@ def _hyperparameters() -> table.Panel:
 def _events() -> bargauge.Panel:
     panel = bars(
         "Events by level",
-        "How many events the job has, by their level.",
+        "Events of the job, by level.",
         now(this_job("job_events", by="level"), "{{level}}"),
         empty=NOT_TOLD,
         size=(8, 9),

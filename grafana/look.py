@@ -1,4 +1,4 @@
-"""How things look on every dashboard: colours, what a status is shown as, panels, variables, links, the grid."""
+"""The look of every dashboard: colours, statuses, panels, variables, links, the grid."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle

@@ -12,7 +12,6 @@ ENDED = "|".join(name for name, status in STATUSES.items() if status.ended)
 ACCOUNT = 'account=~"$account"'
 MODEL = 'model=~"$model"'
 JOB = ACCOUNT + ',job_id="$job"'
-TARGET = 'job=~".*together-finetune.*"'  # as the alerts know the scrape job
 ALERTS_OF_ACCOUNT = 'ALERTS{alertname=~"TogetherFinetune.*",alertstate="firing",account=~"$account|"}'
 """Those about an account, and those about no account at all."""
 _NAMES = {row.name for row in ROWS}
@@ -33,6 +32,11 @@ def metric(name: str, part: str = "") -> str:
 def of(name: str, *matchers: str, scope: str = ACCOUNT) -> str:
     """The series of a metric within the chosen accounts (or another `scope`)."""
     return f"{metric(name)}{{{','.join((scope, *matchers))}}}"
+
+
+def of_exporters(series: str) -> str:
+    """A series that Prometheus has of every target, of the exporters alone: whatever their scrape job is called."""
+    return f"{series} and on (job, instance) last_over_time({metric('exporter_build_info')}[1d])"
 
 
 def each(by: str, series: str) -> str:
