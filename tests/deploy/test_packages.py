@@ -87,8 +87,8 @@ def test_the_package_installs_and_runs_in_a_clean_environment(python: str, built
     commit = run("git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*").strip()
     assert f"version {__version__} (revision {commit}," in run(command, "--version", cwd=tmp_path)
     assert "\ntogether_finetune_up" in run(command, "--demo", "--once", cwd=tmp_path)
-    write = "from exporter.packaged import *; [write_files(kind, Path('out')) for kind in SOURCES]"
-    run(tmp_path / "venv/bin/python", "-c", write, cwd=tmp_path)
+    for kind in SOURCES:
+        run(command, kind, "out", cwd=tmp_path)
     assert (tmp_path / "out/rules.yml").read_text() == (ROOT / "deploy/prometheus/rules.yml").read_text()
     assert names(tmp_path / "out/runbooks") == names(ROOT / "docs/runbooks")
     assert names(tmp_path / "out/dashboards") == names(ROOT / "grafana/dashboards")
