@@ -33,7 +33,7 @@ from grafana.look import (
 from grafana.promql import JOB, MODEL, each, metric, of, this_job
 
 NO_JOB = "no such job"
-NOT_TOLD = "not told"
+NOT_REPORTED = "not reported"
 NO_TRAINING = "no training metrics: they are asked for where training.enabled is set, while the job trains"
 
 
@@ -74,7 +74,7 @@ def _state() -> list[stat.Panel | gauge.Panel]:
             "Progress",
             "Completed part of the training, by steps, else by epochs.",
             now(this_job("job_progress_ratio")),
-            empty=NOT_TOLD,
+            empty=NOT_REPORTED,
         ),
         figure(
             "Queue place",
@@ -89,21 +89,21 @@ def _state() -> list[stat.Panel | gauge.Panel]:
             now(this_job("job_price_usd"), "price"),
             now(this_job("job_refund_usd"), "refund"),
             unit="currencyUSD",
-            empty=NOT_TOLD,
+            empty=NOT_REPORTED,
             size=(5, 4),
         ).decimals(2),
         figure(
             "Tokens",
             "Tokens of the job's training.",
             now(this_job("job_tokens")),
-            empty=NOT_TOLD,
+            empty=NOT_REPORTED,
             size=(3, 4),
         ),
         figure(
             "Restarts",
             "Restarts after an internal error.",
             now(this_job("job_restarts")),
-            empty=NOT_TOLD,
+            empty=NOT_REPORTED,
             size=(4, 4),
         ).thresholds(steps(GREEN, (1, ORANGE), (3, RED))),
     ]
@@ -120,7 +120,7 @@ def _times() -> list[stat.Panel]:
         "In this status": (
             "Time in the current status.",
             f"time() - {this_job('job_status_since_timestamp_seconds')}",
-            NOT_TOLD,
+            NOT_REPORTED,
         ),
         "Stage ends in": (
             "The API's estimate for the current stage; negative if it is overdue.",
@@ -130,7 +130,7 @@ def _times() -> list[stat.Panel]:
         "Last sign of life": (
             "Time since the last sign of life: events, steps, epochs, place in the queue, training rows.",
             f"time() - {this_job('job_last_progress_timestamp_seconds')}",
-            NOT_TOLD,
+            NOT_REPORTED,
         ),
     }
     return [
@@ -178,7 +178,7 @@ def _progress() -> timeseries.Panel:
             "Completed part of the training. It falls when a job restarts.",
             over_time(this_job("job_progress_ratio"), "done"),
             unit="percentunit",
-            empty=NOT_TOLD,
+            empty=NOT_REPORTED,
             size=(6, 8),
         )
         .min(0)
@@ -193,7 +193,7 @@ def _counted(title: str, planned: str, done: str) -> timeseries.Panel:
             f"{title} of the training: done and planned.",
             over_time(this_job(f"job_{done}"), "done"),
             over_time(this_job(f"job_{planned}"), "planned"),
-            empty=NOT_TOLD,
+            empty=NOT_REPORTED,
             size=(6, 8),
         )
         .min(0)
@@ -250,7 +250,7 @@ def _hyperparameters() -> table.Panel:
         "Hyperparameters that are numbers.",
         [rows(this_job("job_hyperparameter", by="name"))],
         {"name": "Name", "A": "Value"},
-        empty=NOT_TOLD,
+        empty=NOT_REPORTED,
         size=(8, 9),
     )
     return panel.override_by_name("Value", [Property("unit", "none")])
@@ -261,7 +261,7 @@ def _events() -> bargauge.Panel:
         "Events by level",
         "Events of the job, by level.",
         now(this_job("job_events", by="level"), "{{level}}"),
-        empty=NOT_TOLD,
+        empty=NOT_REPORTED,
         size=(8, 9),
     ).decimals(0)
     for level, value in {"info": BLUE, "warning": ORANGE, "error": RED}.items():
@@ -272,7 +272,7 @@ def _events() -> bargauge.Panel:
 def _facts() -> list[stat.Panel]:
     def done_of(title: str, about: str, done: str, planned: str) -> stat.Panel:
         queries: list[Query] = [now(this_job(done), "done"), now(this_job(planned), "planned")]
-        return figure(title, about, *queries, empty=NOT_TOLD, size=(4, 9))
+        return figure(title, about, *queries, empty=NOT_REPORTED, size=(4, 9))
 
     return [
         done_of("Evaluations", "Evaluations done and planned.", "job_evals_completed", "job_evals"),

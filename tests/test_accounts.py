@@ -63,7 +63,7 @@ def accounts_in(samples: Samples) -> set[str]:
     return {dict(labels)["account"] for _, labels in samples if "account" in dict(labels)}
 
 
-def test_each_account_has_its_own_figures(tmp_path: Path) -> None:
+def test_each_account_has_its_own_metrics(tmp_path: Path) -> None:
     with (
         simulator_of("a", "b") as simulator,
         ExporterProcess(f"--config.file={write_config(tmp_path, simulator.url, 'a', 'b')}") as exporter,

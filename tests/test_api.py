@@ -605,7 +605,7 @@ def test_a_key_is_stripped_of_white_space() -> None:
     assert clean_key(" abc\n", "the variable") == "abc"
 
 
-def test_a_key_file_is_read_at_every_call_and_its_last_good_key_stays(
+def test_a_key_file_is_read_at_every_call_and_its_last_usable_key_stays(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = key_file(tmp_path, "first")

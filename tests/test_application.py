@@ -119,7 +119,7 @@ def test_there_is_nothing_elsewhere(store: Store, serve: Serve, path: str) -> No
     assert ask(serve(store), path)[0] == 404
 
 
-def test_it_is_healthy_before_the_first_poll_and_ready_after_it_good_or_bad(serve: Serve) -> None:
+def test_it_is_healthy_before_the_first_poll_and_ready_after_it_successful_or_not(serve: Serve) -> None:
     store = new_store()
     server = serve(store)
     assert ask(server, "/-/healthy")[0] == 200

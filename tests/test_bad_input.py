@@ -40,7 +40,7 @@ FAILED_POLLS = [
 
 
 @pytest.mark.parametrize(("answer", "code", "words"), [pytest.param(*case, id=name) for name, *case in FAILED_POLLS])
-def test_a_failed_poll_is_counted_and_logged_and_the_last_good_figures_stay(
+def test_a_failed_poll_is_counted_and_logged_and_the_last_known_metrics_stay(
     answer: bytes | Response, code: str, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     api = Api(list=GOOD)

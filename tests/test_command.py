@@ -64,7 +64,7 @@ def test_a_bad_configuration_is_one_line_and_exit_code_2(flags: list[str], env: 
     assert "two words" not in line
 
 
-def test_a_good_configuration_is_checked_without_a_call(wire: Wire) -> None:
+def test_a_valid_configuration_is_checked_without_a_call(wire: Wire) -> None:
     done = run("--config.check", TOGETHER_API_KEY="k", TOGETHER_BASE_URL=wire.url)
     assert (done.returncode, done.stdout, done.stderr) == (0, "the configuration is valid\n", "")
     assert wire.requests == []
@@ -163,7 +163,7 @@ def test_a_name_with_a_newline_is_still_one_line_of_logfmt(wire: Wire) -> None:
     assert r'job_id="ft-\n\"1\""' in odd
 
 
-def test_a_slip_of_the_pen_in_a_variable_is_told(wire: Wire) -> None:
+def test_an_unknown_variable_is_a_warning(wire: Wire) -> None:
     wire.answer = http(jobs_json())
     env = {"TOGETHER_EXPORTER_POLL_INTERVALL": "1s", "TOGETHER_API_KEY": "k", "TOGETHER_BASE_URL": wire.url}
     with ExporterProcess(**env) as exporter:

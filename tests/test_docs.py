@@ -69,7 +69,7 @@ def test_the_readmes_commands_are_those_that_are_tested() -> None:
     assert all(f"\n{target}: " in makefile for target in targets | set(re.findall(r"`make\s(\w+)`", README)))
 
 
-def test_a_failure_is_told_within_two_minutes_by_construction() -> None:
+def test_a_failure_is_reported_within_two_minutes_by_construction() -> None:
     seconds = Settings.model_fields["poll_interval"].default, "15s", "30s", "0m", "10s"
     prometheus = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
     groups = yaml.safe_load((ROOT / "deploy/prometheus/rules.yml").read_text())["groups"]

@@ -33,7 +33,7 @@ def running(job_id: str = "ft-run", **fields: Any) -> dict[str, Any]:
     return job(job_id, **{**times, **fields})
 
 
-def test_jobs_are_shown_with_their_figures(browser: Browser, wire: Wire) -> None:
+def test_jobs_are_shown_with_their_values(browser: Browser, wire: Wire) -> None:
     at_work = running(
         model="Qwen/Qwen2.5-7B-Instruct",
         suffix="support",
@@ -299,7 +299,7 @@ def test_hostile_names_are_text_each_on_its_own(browser: Browser, wire: Wire) ->
 
 
 @pytest.mark.parametrize("code", ["401 Unauthorized", "403 Forbidden"])
-def test_a_refused_key_is_said_plainly(browser: Browser, wire: Wire, code: str) -> None:
+def test_a_refused_key_is_named(browser: Browser, wire: Wire, code: str) -> None:
     wire.answer = http("{}", code)
     with ExporterProcess(TOGETHER_API_KEY="k", TOGETHER_BASE_URL=wire.url) as exporter:
         browser.open(exporter.url)
@@ -350,7 +350,7 @@ def test_five_thousand_jobs_are_all_there_and_filtered(browser: Browser, wire: W
         assert text(browser, "#count") == "1 of 5,000 jobs"
 
 
-def test_several_accounts_are_told_apart(browser: Browser, wire: Wire, tmp_path: Path) -> None:
+def test_several_accounts_are_distinguished(browser: Browser, wire: Wire, tmp_path: Path) -> None:
     names = ["<b>one</b>", "two", "x" * 128]
     config = tmp_path / "config.yml"
     entries = (f"  - {{name: {name!r}, api_key_env: TOGETHER_API_KEY}}\n" for name in names)

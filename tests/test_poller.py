@@ -117,7 +117,7 @@ def test_retry_after_is_honoured_for_at_most_five_minutes(headers: dict[str, str
 # ----------------------------------------------------------------------------------------------- what is published
 
 
-def test_the_last_good_figures_stay_while_polls_fail_and_disappear_once_stale() -> None:
+def test_the_last_known_metrics_stay_while_polls_fail_and_disappear_once_stale() -> None:
     api = Api(list=ACTIVE)
     harness = api.harness()
     harness.poll()
@@ -134,7 +134,7 @@ def test_the_last_good_figures_stay_while_polls_fail_and_disappear_once_stale() 
     assert samples.get_one("last_poll_timestamp_seconds", account="default") == NOW + 600
 
 
-def test_figures_come_back_with_the_next_good_poll() -> None:
+def test_metrics_come_back_with_the_next_successful_poll() -> None:
     harness = Api(list=ACTIVE).harness()
     harness.poll()
     harness.now += 601
@@ -211,7 +211,7 @@ def test_a_replica_that_lags_behind_does_not_make_a_job_flap() -> None:
     assert harness.value("job_status", job_id="ft-1", status="running") == 1
 
 
-def test_a_good_poll_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_successful_poll_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         Api(job("ft-1"), 5).harness().poll()
     [line] = [vars(record) for record in caplog.records if record.levelno == logging.INFO]

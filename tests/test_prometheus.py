@@ -27,7 +27,7 @@ scrape_configs:
 
 
 @pytest.mark.parametrize("shape", ["live", "reference"])
-def test_prometheus_has_the_figures_of_the_simulators_own_truth(
+def test_prometheus_has_the_values_of_the_simulator(
     shape: Literal["live", "reference"], prometheus: str, tmp_path: Path
 ) -> None:
     now = time.time()

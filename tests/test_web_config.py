@@ -458,7 +458,7 @@ def test_a_flood_of_wrong_passwords_does_not_hold_up_who_knows_theirs(
     assert max(most) == 1
 
 
-def test_the_process_ends_in_good_order_while_passwords_are_checked(tmp_path: Path) -> None:
+def test_the_process_ends_cleanly_while_passwords_are_checked(tmp_path: Path) -> None:
     (tmp_path / "web.yml").write_text(users(HASH.replace("$04$", "$11$")))
     script = """
 import base64, pathlib, sys, threading, time
