@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -14,6 +13,7 @@ import yaml
 from exporter.metrics import ROWS
 from exporter.statuses import STATUSES
 from tests.conftest import need
+from tests.deploy.common import go_tool
 from tests.programs import Program, fetch, free_port, wait_for
 
 ROOT = Path(__file__).parent.parent
@@ -44,21 +44,12 @@ def any_promtool(request: pytest.FixtureRequest) -> str:
 
 
 def promtool3() -> str:
-    """The path of promtool 3; where it is missing the test is skipped."""
-    folder = Path.home() / ".cache/together-finetune-exporter/bin"
-    found = [path for path in (str(folder / "promtool"), shutil.which("promtool")) if path and _is_3(path)]
-    if not found:
-        module = "github.com/prometheus/prometheus/cmd/promtool@v0.316.0"
-        pytest.skip(f"promtool 3 is missing: GOBIN={folder} GOFLAGS=-mod=mod go install {module} (Go 1.26)")
-    return found[0]
-
-
-def _is_3(path: str) -> bool:
-    if not Path(path).exists():
-        return False
-    said = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
-    # Built by `go install`, it names no version.
-    return not re.search(r"version 2\.", said.stdout + said.stderr)
+    """The path of promtool 3, which `make tools` builds; the test is skipped if there is only an older one."""
+    path = go_tool("promtool")
+    version = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
+    if "version 2." in version.stdout + version.stderr:  # built by `go install`, it names no version
+        pytest.skip("promtool 3 is missing: make tools (needs Go 1.26)")
+    return path
 
 
 def run(*command: str | Path) -> str:
