@@ -1,7 +1,7 @@
 """The API's JSON as `Job`, `Events` and `TrainingPoint`, and what had to be rejected."""
 
 from exporter.models.fields import MAX_LABEL, EventFields, JobFields
-from exporter.models.job import LEVELS, Event, Events, Job, summarise, unix
+from exporter.models.job import LEVELS, Event, Events, Job
 from exporter.models.parse import (
     REASONS,
     BodyError,
@@ -33,6 +33,4 @@ __all__ = [
     "parse_job",
     "parse_jobs",
     "parse_training",
-    "summarise",
-    "unix",
 ]

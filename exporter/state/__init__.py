@@ -18,7 +18,7 @@ from exporter.state.job import JobState, Training
 from exporter.state.lifecycle import Histogram, Lifecycle
 from exporter.state.settings import AccountSettings
 from exporter.state.store import Exporter, Publisher, State, Store
-from exporter.state.verdict import Verdict, gives_steps, is_past, rows_awaited, rows_usable
+from exporter.state.verdict import Verdict, gives_steps, is_past, rows_awaited
 from exporter.state.view import AccountView, Entry, JobView, total
 
 __all__ = [
@@ -51,6 +51,5 @@ __all__ = [
     "gives_steps",
     "is_past",
     "rows_awaited",
-    "rows_usable",
     "total",
 ]
