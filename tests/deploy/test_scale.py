@@ -145,10 +145,10 @@ def answers_are_true(scale: Scale, truth: Truth) -> None:
     wait_for(lambda: {(m["account"], m["status"]): v for m, v in scale.query(statuses)} == truth.statuses, 120)
     tokens = "max by (account, job_id) (together_finetune_job_tokens)"
     wait_for(lambda: {(m["account"], m["job_id"]): v for m, v in scale.query(tokens)} == truth.tokens, 60)
-    [(_, price)] = scale.query("sum(max by (account, status) (together_finetune_price_usd))")
-    assert price == pytest.approx(truth.price)
+    price = "sum(max by (account, status) (together_finetune_price_usd))"
+    wait_for(lambda: [value for _, value in scale.query(price)] == [pytest.approx(truth.price)], 60)
     stored = "max by (account) (count by (account, instance) (together_finetune_up))"
-    assert {labels["account"]: value for labels, value in scale.query(stored)} == dict.fromkeys(KEYS, 1)
+    wait_for(lambda: {m["account"]: v for m, v in scale.query(stored)} == dict.fromkeys(KEYS, 1), 60)
 
 
 def run(
