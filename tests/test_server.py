@@ -300,6 +300,17 @@ def test_a_byte_now_and_then_does_not_keep_a_connection(serve: Serve, monkeypatc
         drip(connection)
 
 
+def test_a_request_that_has_only_begun_needs_no_thread(serve: Serve) -> None:
+    server = serve()
+    clients = [connect(server, b"\r\nGET / HTTP/1.1\r\nHost") for _ in range(100)]
+    ask(server)
+    assert sum(thread.name == f"web {server.port} worker" for thread in threading.enumerate()) < len(clients) / 2
+    for client in clients:
+        with client:
+            client.sendall(b": x\r\n\r\n")
+            assert client.recv(2**16).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
 def test_a_connection_without_another_request_is_closed(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "IDLE_SECONDS", 0.1)
     with connect(serve(), GET) as connection:

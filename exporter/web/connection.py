@@ -17,6 +17,8 @@ from exporter.web import wsgi
 _DRAIN_SECONDS = 1.0
 _MAX_DRAINED_BYTES = 2**16
 _MAX_VIEWS = 1024  # Linux takes no more in one sendmsg
+_PEEK = socket.MSG_PEEK | socket.MSG_DONTWAIT
+_TLS_HANDSHAKE = b"\x16"
 _NO_LINGER = struct.pack("ii", 1, 0)
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 
@@ -42,6 +44,8 @@ class Connection:
     def open(self, context: ssl.SSLContext | None) -> None:
         """Prepares the socket, with a handshake if there is a TLS context."""
         self.new = False
+        if context and self.received:
+            raise ConnectionAbortedError(errno.ECONNABORTED, "no TLS handshake")
         self.socket.setblocking(True)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if context:
@@ -52,6 +56,24 @@ class Connection:
                 raise ConnectionAbortedError(errno.ECONNABORTED, "cut before the handshake")
             self.our_turn = False
             wrapped.do_handshake()
+
+    def needs_worker(self) -> bool:
+        """Reads what has arrived, without waiting, and returns whether a thread could go on; with the head of a request
+        that has only begun, it would do nothing but wait."""
+        if isinstance(self.socket, ssl.SSLSocket):
+            return True
+        try:
+            if self.new and self.socket.recv(1, _PEEK) == _TLS_HANDSHAKE:
+                return True
+            chunk = self.socket.recv(wsgi.MAX_HEAD_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:  # the thread meets it again, and closes the socket
+            return True
+        self.received += chunk
+        self.heard = time.monotonic()
+        too_long = len(self.received) > wsgi.MAX_HEAD_BYTES
+        return not chunk or too_long or _END_OF_HEAD.search(self.received.lstrip(b"\r\n")) is not None
 
     @property
     def scheme(self) -> str:

@@ -1,7 +1,7 @@
 """An HTTP/1.1 server for any WSGI application, built for clients that are slow, silent or hostile.
 
 A thread answers each request with ordinary blocking calls, as in prometheus-client's server. One loop does the rest: it
-accepts, waits for the first byte of each request, and cuts connections that are past their deadline, whatever their
+accepts, waits for the head of each request, and cuts connections that are past their deadline, whatever their
 thread is doing. `docs/server.md` has the reasons and the figures.
 """
 
@@ -70,7 +70,7 @@ class Server:
         self._poll.register(self._listener, select.POLLIN)
         self._poll.register(self._woken, select.POLLIN)
         self._connections: set[Connection] = set()
-        self._silent: dict[int, Connection] = {}  # by descriptor: those whose next byte the loop waits for
+        self._silent: dict[int, Connection] = {}  # by descriptor: those whose next request the loop waits for
         self._answered: deque[Connection] = deque()  # to become silent
         self._ready: queue.SimpleQueue[Connection | None] = queue.SimpleQueue()
         self._lock = threading.Lock()  # guards the two below
@@ -133,7 +133,7 @@ class Server:
             elif descriptor == self._woken.fileno():
                 self._woken.recv(4096)
             else:
-                self._hand_over(descriptor)
+                self._receive(descriptor)
         while self._answered:
             self._await_request(self._answered.popleft())
         if arrivals:
@@ -167,13 +167,17 @@ class Server:
         self._silent[connection.socket.fileno()] = connection
         self._poll.register(connection.socket, select.POLLIN)
 
-    def _hand_over(self, descriptor: int) -> None:
-        """Gives a connection that has sent something, or was closed by the client, to a worker."""
-        connection = self._silent.pop(descriptor, None)
-        if connection:  # it may have been cut since the poll
+    def _receive(self, descriptor: int) -> None:
+        """Takes what a silent client has sent. Its connection goes to a worker once that can do something with it."""
+        connection = self._silent.get(descriptor)
+        if connection is None:  # cut since the poll
+            return
+        if not connection.received:
+            connection.expect(REQUEST_SECONDS)
+        if connection.needs_worker():
+            del self._silent[descriptor]
             self._poll.unregister(descriptor)
             connection.our_turn = True
-            connection.expect(REQUEST_SECONDS)
             self._ready.put(connection)
 
     def _add_workers(self) -> None:
