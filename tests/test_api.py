@@ -234,6 +234,17 @@ def test_a_small_response_that_unpacks_to_a_large_one_does_not_fill_the_memory(s
     assert peak < 8 * MIB
 
 
+def test_an_error_does_not_keep_the_body() -> None:
+    tracemalloc.start()
+    try:
+        error = error_of(API, adapter=Fixed(200, GZIP, BOMB), max_bytes=32 * MIB)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert error.code == "body"
+    assert kept < 8 * MIB
+
+
 # ------------------------------------------------------------------------------------------ what only sockets show
 
 

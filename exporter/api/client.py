@@ -181,11 +181,14 @@ def _is_loopback(url: str) -> bool:
 
 def _read(raw: BaseHTTPResponse, limit: int) -> bytes:
     body = bytearray()
-    for chunk in raw.stream(2**16, decode_content=True):
-        body += chunk
-        if len(body) > limit:
-            raise ApiError("body", f"the response is larger than {limit} bytes")
-    return bytes(body)
+    try:
+        for chunk in raw.stream(2**16, decode_content=True):
+            body += chunk
+            if len(body) > limit:
+                raise ApiError("body", f"the response is larger than {limit} bytes")
+        return bytes(body)
+    finally:
+        body.clear()  # the traceback of an error keeps this frame until the next garbage collection
 
 
 def _error_text(response: requests.Response) -> str:
