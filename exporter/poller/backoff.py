@@ -84,6 +84,8 @@ class Budget:
             return 0.0
         if attempt.done:
             return inf if task.ended else 0.0
+        if at < attempt.at:  # the clock was set back
+            return 0.0
         longest = _LONGEST_ENDED if task.ended else LONGEST
         backoff = exponential(self.schedule.active, attempt.failures, longest) if attempt.failures else 0.0
         return inf if at < attempt.at + backoff else attempt.at

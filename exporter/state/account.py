@@ -72,7 +72,7 @@ class AccountState:
     last_list: float | None = None
     """When the list last arrived."""
     now: float = 0.0
-    """When the newest event happened."""
+    """When the newest event happened, or the list that followed after the clock was set back."""
     lifecycle: Lifecycle | None = None
     """`None` until a list arrived."""
     vanished: Mapping[str, tuple[float, JobState]] = field(default_factory=dict)
@@ -88,7 +88,9 @@ class AccountState:
         if isinstance(event, PollFailed):
             return replace(self, now=max(self.now, event.at), polls=replace(self.polls, up=False, failure=event.reason))
         call = event.call
-        state = replace(self, now=max(self.now, call.at), polls=self.polls.counting(call))
+        # Lists come one after the other, so the time of one may only be earlier if the clock was set back.
+        now = call.at if isinstance(event, ListAnswered | ListFailed) else max(self.now, call.at)
+        state = replace(self, now=now, polls=self.polls.counting(call))
         match event:
             case ListAnswered():
                 return state._with_list(event, settings)
@@ -132,7 +134,7 @@ class AccountState:
             if job_id not in jobs:
                 state = missing(before, at, self.last_list)
                 since = state.missing_since or at
-                if state.missing_lists < 3 or at - since < _KEPT_MISSING:
+                if state.missing_lists < 3 or abs(at - since) < _KEPT_MISSING:  # a clock may be set back
                     jobs[job_id] = state
                 else:
                     vanished[job_id] = since, state

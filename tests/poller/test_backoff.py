@@ -77,6 +77,15 @@ def test_a_success_ends_the_backoff_of_a_task() -> None:
     assert budget.asked(ACTIVE, T) == T
 
 
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_clock_that_is_set_back_holds_up_no_task(failed: bool) -> None:
+    budget = Budget(Schedule())
+    budget.sent(ACTIVE, T, 0.0)
+    if failed:
+        budget.failed(ACTIVE, ERROR, 0.0)
+    assert budget.asked(ACTIVE, T - 1) == 0
+
+
 def test_details_older_than_the_list_are_attempted_again_after_a_backoff() -> None:
     budget = Budget(Schedule(active=30))
     budget.sent(ENDED, T, T)

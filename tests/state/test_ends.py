@@ -150,6 +150,11 @@ def test_an_old_failure_is_silent_at_the_start_of_the_exporter() -> None:
     assert History().list(0, job("error", updated=-WINDOW + 1)).verdict().failed is True
 
 
+def test_a_failure_alerts_although_the_clock_was_days_ahead_before() -> None:
+    history = History().list(7 * 24 * 60, job()).list(0, job())
+    assert history.list(1, job("error", updated=0.5)).verdict().failed is True
+
+
 def test_an_old_failure_that_reappears_is_silent() -> None:
     assert History().list(0).list(1, job("error", updated=-WINDOW - 1)).verdict().failed is False
 

@@ -28,6 +28,13 @@ def test_a_missing_job_is_kept_for_two_lists_if_that_is_longer() -> None:
     assert "ft-1" not in history.list(15).state.jobs
 
 
+def test_a_missing_job_is_gone_after_three_lists_if_the_clock_was_days_ahead_before() -> None:
+    history = History().list(7 * DAY, job()).list(7 * DAY + 1)
+    for at in (0, 1):
+        history.list(at)
+    assert "ft-1" not in history.state.jobs
+
+
 def test_missing_jobs_are_counted() -> None:
     history = History().list(0, job(), job("running", "ft-2")).list(1, job("running", "ft-2"))
     assert missing_jobs(history) == 1
