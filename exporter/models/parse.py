@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import wraps
+from functools import cache, wraps
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 from pydantic import FailFast, TypeAdapter, ValidationError
@@ -44,7 +44,12 @@ class _JobList(TypedDict):
 
 
 _JOB_LIST = TypeAdapter(_JobList)
-_JOB = TypeAdapter(JobFields)
+
+
+@cache
+def _job_validator() -> TypeAdapter[JobFields]:
+    """The validator of a single job. It is built for the first answer that needs it, not at the start."""
+    return TypeAdapter(JobFields)
 
 
 class BodyError(Exception):
@@ -120,7 +125,7 @@ def parse_job(body: bytes, job_id: str) -> JobList:
     """The answer of `GET /fine-tunes/{id}` as a list of one job; raises `BodyError` if it is not that job."""
     _check_size(body)
     try:
-        found = _collect([_JOB.validate_json(body)])
+        found = _collect([_job_validator().validate_json(body)])
     except ValidationError:
         found = _parse_each([_object(body)])
     if [job.id for job in found.jobs] != [job_id]:
@@ -232,7 +237,7 @@ def _repair(index: int, item: Any, findings: _Findings) -> JobFields | None:
         item["events"] = events[-MAX_EVENTS:]
     while True:  # the removal of one odd value can reveal another: `Suffix` behind `suffix`
         try:
-            return _JOB.validate_python(item)
+            return _job_validator().validate_python(item)
         except ValidationError as error:
             problems = {_deepest(item, problem["loc"]): problem["type"] for problem in error.errors(include_url=False)}
             if ("id",) in problems:
