@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
@@ -23,9 +24,11 @@ from exporter.config import PROGRAM, ConfigError, Settings, load, secrets, unkno
 from exporter.exposition import Exposition
 from exporter.packaged import SOURCES, revision, write_files
 from exporter.redaction import Redaction
-from exporter.simulator import Fleet, Simulator
 from exporter.state import Exporter, Store
-from exporter.web import SWITCH_SECONDS, Application, Guard, Links, Server, WebConfigError, application
+from exporter.web import SWITCH_SECONDS, Application, Links, Server, WebConfigError, application
+
+if TYPE_CHECKING:
+    from exporter.web.guard import Guard
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +99,7 @@ def _status(settings: Settings, about: Exporter, stack: ExitStack, *, as_json: b
 def _run(settings: Settings, about: Exporter, read: Callable[[], Settings], stack: ExitStack) -> int:
     redact = Redaction()
     redact.add(*secrets(settings.effective_accounts()))
-    guard = Guard(settings.web_config_file) if settings.web_config_file else None
+    guard = _guard(settings.web_config_file) if settings.web_config_file else None
     if settings.config_check:
         Accounts(Store(about, {}), account_configs(settings), redact)
         _report()
@@ -128,8 +131,16 @@ def _run(settings: Settings, about: Exporter, read: Callable[[], Settings], stac
     return _serve(settings, reload, accounts, app, guard, stack)
 
 
+def _guard(path: Path) -> "Guard":
+    from exporter.web.guard import Guard  # here, because without the file nothing of it is needed, nor bcrypt
+
+    return Guard(path)
+
+
 def _demo(settings: Settings, stack: ExitStack) -> Callable[[Settings], Settings]:
     """Starts the simulator. Returns what points settings at it."""
+    from exporter.simulator import Fleet, Simulator  # here, because only --demo needs it
+
     fleet = Fleet(
         jobs=settings.simulator_jobs,
         seed=settings.simulator_seed,
@@ -151,7 +162,7 @@ def _serve(
     reload: Callable[[], str | None],
     accounts: Accounts,
     app: Application,
-    guard: Guard | None,
+    guard: "Guard | None",
     stack: ExitStack,
 ) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)

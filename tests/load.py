@@ -28,7 +28,8 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 import bcrypt
 
-from exporter.web import Guard, Server
+from exporter.web import Server
+from exporter.web.guard import Guard
 from exporter.web.server import SWITCH_SECONDS
 from tests.certificates import Authority
 

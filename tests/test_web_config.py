@@ -20,7 +20,8 @@ import bcrypt
 import pytest
 
 from exporter.web import server as module
-from exporter.web.config import WebConfigError, load_web_config
+from exporter.web.config import load_web_config
+from exporter.web.errors import WebConfigError
 from exporter.web.guard import Guard
 from exporter.web.server import Server
 from tests.certificates import Authority
@@ -462,7 +463,7 @@ def test_the_process_ends_cleanly_while_passwords_are_checked(tmp_path: Path) ->
     (tmp_path / "web.yml").write_text(users(HASH.replace("$04$", "$11$")))
     script = """
 import base64, pathlib, sys, threading, time
-from exporter.web import Guard
+from exporter.web.guard import Guard
 page = Guard(pathlib.Path(sys.argv[1])).protect(lambda *_: [])
 environ = {"HTTP_AUTHORIZATION": "Basic " + base64.b64encode(b"alice:x").decode()}
 for _ in range(3):

@@ -12,7 +12,6 @@ from pydantic_core import ErrorDetails
 from exporter.config.command import help_text, read_flags
 from exporter.config.environment import read_environment
 from exporter.config.errors import ConfigError, shown
-from exporter.config.file import read_file
 from exporter.config.given import Given, Place, dotted
 from exporter.config.settings import ENV_PREFIX, AccountEntry, Settings
 from exporter.config.settings import settings as all_settings
@@ -74,8 +73,12 @@ def _load(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
 
 def _from_file(file: Given | None) -> tuple[dict[str, Given], list[str], bool]:
     """The settings of the file, its errors, and whether it could be read."""
+    if file is None:
+        return {}, [], True
+    from exporter.config.file import read_file  # here, because only a file needs PyYAML
+
     try:
-        return (*read_file(file_path(file.value)), True) if file else ({}, [], True)
+        return *read_file(file_path(file.value)), True
     except ConfigError as error:
         return {}, list(error.lines), False
     except ValueError:

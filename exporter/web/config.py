@@ -23,6 +23,8 @@ from pydantic import (
     model_validator,
 )
 
+from exporter.web.errors import WebConfigError
+
 _MAX_BYTES = 2**20
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"0|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+")
@@ -51,10 +53,6 @@ _HEADERS: dict[str, tuple[str, ...]] = {
     "X-Frame-Options": ("deny", "sameorigin"),
     "X-XSS-Protection": (),
 }
-
-
-class WebConfigError(ValueError):
-    """A web configuration that cannot be used; a line for each reason, with the place in the file."""
 
 
 def _one_of(*choices: str) -> AfterValidator:

@@ -18,7 +18,8 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import bcrypt
 from pydantic import SecretStr
 
-from exporter.web.config import RateLimit, WebConfigError, load_web_config
+from exporter.web.config import RateLimit, load_web_config
+from exporter.web.errors import WebConfigError
 from exporter.web.tls import tls_context
 
 log = logging.getLogger(__name__)

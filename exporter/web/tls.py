@@ -10,7 +10,8 @@ from typing import Any
 
 from typing_extensions import override
 
-from exporter.web.config import TlsServerConfig, WebConfigError
+from exporter.web.config import TlsServerConfig
+from exporter.web.errors import WebConfigError
 
 _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 _CLIENT_AUTH = {
