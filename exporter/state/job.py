@@ -215,7 +215,9 @@ def _received(state: JobState, job: Job, at: float, last_list: float | None) -> 
             finished=None,
         )
     else:
-        state = replace(state, life=state.life.after(job, at))
+        answers = (state.detailed_at, last_list if state.whole else None)
+        last_answer = max((time for time in answers if time is not None), default=None)
+        state = replace(state, life=state.life.after(job, at, last_answer))
     return _with_times(replace(state, job=job, final=state.final and job.status.ended), at)
 
 

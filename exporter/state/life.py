@@ -7,13 +7,16 @@
   move of one back is nothing: two caches that disagree.
 - The first observed value of a counter counts as a sign of life too, unless the age of the job's last progress is
   known: from its training rows, from the start of the status while all counters are zero, or because that start was
-  observed. So a restart of the exporter makes nothing look old that is not.
+  observed. So a restart of the exporter makes nothing look old that is not. Nor are counters signs of life if their
+  step is one whose training row is known: the row tells when it was.
+- A gap without signs of life counts as far as answers showed it: an outage of the API is no gap.
 - An estimate counts as first given at or after the last sign of life: one that moves with the clock proves nothing.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from math import inf
 
 from exporter.models import Job, TrainingPoint
 
@@ -35,13 +38,17 @@ class Life:
     start: float | None = None
     """The start of the status according to the API."""
     longest_gap: float = 0.0
-    moves: int = 0
-    """Observed moves of a step or a training row."""
+    step_moves: int = 0
+    """Observed moves of the step."""
+    row_moves: int = 0
+    """The same moves, as the training rows show them."""
     extremes: Mapping[str, int] = field(default_factory=dict)
     newest_time: float = 0.0
     """The newest time that the API sent, even if it was in the future."""
     newest_row: float | None = None
     """The newest time of a training row, even if it was in the future."""
+    row_step: int = -1
+    """The newest step of a training row that has a time."""
     restarts: int | None = None
     estimate: float | None = None
     """Estimated end of the stage."""
@@ -54,6 +61,11 @@ class Life:
         return self.since is not None
 
     @property
+    def moves(self) -> int:
+        """Observed moves of a step or a training row."""
+        return max(self.step_moves, self.row_moves)
+
+    @property
     def progress(self) -> float | None:
         """The newest sign of life; `None` while there is none."""
         began = self.start is not None and not any(self.extremes.values())
@@ -61,8 +73,9 @@ class Life:
         signs = (self.last, None if aged else self.first_sight)
         return max((sign for sign in signs if sign is not None), default=None)
 
-    def after(self, job: Job, at: float) -> "Life":
-        """After an answer, received at `at`, that left the job as `job`."""
+    def after(self, job: Job, at: float, last_answer: float | None = None) -> "Life":
+        """After an answer, received at `at`, that left the job as `job`; the last one that had its counters was
+        received at `last_answer`."""
         restarts = job.events.types.get("job_restarted", 0) if job.events else self.restarts
         values = dict(_counters(job))
         restarted = restarts is not None and self.restarts is not None and restarts > self.restarts
@@ -80,40 +93,49 @@ class Life:
             life = replace(life._sign(min(newest, at)), newest_time=newest)
             if self.restarts is None and not self.observed:
                 life = replace(life, longest_gap=gap)  # what happened between the start and the first events is unknown
-        return life._with_counters(values, at)._with_estimate(job, at)
+        return life._with_counters(values, at, last_answer or 0.0)._with_estimate(job, at)
 
     def after_rows(self, rows: Sequence[TrainingPoint], job: Job, at: float, *, advanced: bool) -> "Life":
         """After training rows of `job` were received at `at`; `advanced` tells whether they brought a new step, which
         is a sign of life where they have no times."""
-        dated = {time for row in rows if (time := _plausible(row.time, at)) is not None}
+        dated = {time: row.step or 0 for row in rows if (time := _plausible(row.time, at)) is not None}
         if not dated:
-            return replace(self._sign(at), moves=self.moves + 1)._with_estimate(job, at) if advanced else self
+            return replace(self._sign(at), row_moves=self.row_moves + 1)._with_estimate(job, at) if advanced else self
         known = self.since or 0.0 if self.newest_row is None else self.newest_row
         new = sorted(time for time in dated if time > known)
         if not new:
             return self
         gaps = [later - earlier for earlier, later in pairwise(new if self.newest_row is None else (known, *new))]
-        longest = max((self.longest_gap, *gaps))
-        life = replace(self, newest_row=new[-1], moves=self.moves + len(gaps), longest_gap=longest)
+        first = self.newest_row is None and self.observed  # from the start of the count to its first row
+        life = replace(
+            self,
+            newest_row=new[-1],
+            row_step=max(self.row_step, *(dated[time] for time in new)),
+            row_moves=self.row_moves + len(gaps) + first,
+            longest_gap=max((self.longest_gap, *gaps)),
+        )
         if life.last is None or new[-1] > life.last:
             life = replace(life, last=min(new[-1], at), estimate=None)
         return life._with_estimate(job, at)
 
-    def _sign(self, time: float) -> "Life":
+    def _sign(self, time: float, shown: float | None = None) -> "Life":
+        """After a sign of life at `time`, without which answers showed the job until `shown`."""
         if self.last is not None and time <= self.last:
             return self
-        gap = time - (self.progress or time)
+        gap = (time if shown is None else shown) - (self.progress or time)
         return replace(self, last=time, longest_gap=max(self.longest_gap, gap), estimate=None)
 
-    def _with_counters(self, values: Mapping[str, int], at: float) -> "Life":
+    def _with_counters(self, values: Mapping[str, int], at: float, last_answer: float) -> "Life":
         better = {name: value for name, value in values.items() if _is_better(name, self.extremes.get(name), value)}
         if not better:
             return self
         life = replace(self, extremes={**self.extremes, **better})
+        if values.get("steps_completed", inf) <= self.row_step:
+            return life
         # In a status that was observed from its start, a first value other than zero may be a move.
         new = {name for name, value in better.items() if name in self.extremes or (self.observed and value > 0)}
         if new:
-            life = replace(life._sign(at), moves=life.moves + ("steps_completed" in new))
+            life = replace(life._sign(at, last_answer), step_moves=life.step_moves + ("steps_completed" in new))
         elif not self.observed:
             life = replace(life, first_sight=at)
         return life

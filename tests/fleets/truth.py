@@ -126,7 +126,7 @@ def _counts(plan: Plan) -> Iterator[Count]:
             shows = status == "running" and ("steps" in plan.reports or (count.shows and count.status == status))
             count = Count(at, status, at, at, 0.0, 0, shows, shown, count.running)
         elif (better := _better(count.counters, shown)) or row or (event and event not in hidden):
-            move = "steps_completed" in better or (row and count.shows)
+            move = bool(better.get("steps_completed")) or row
             count = replace(count.sign(at, move=move), counters={**count.counters, **better}, shows=count.shows or row)
         else:
             continue

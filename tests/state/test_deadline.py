@@ -13,10 +13,10 @@ def started(**fields: object) -> History:
 
 
 def stepping(*times: float) -> History:
-    """A job that is seen to start at 0, and to make a step at each of these times."""
+    """A job that is seen to start at 0, and to make a step at each of these times; details arrive just before, too."""
     history = started().details(0, job(started=0, steps=0))
     for step, at in enumerate(times, start=1):
-        history.details(at, job(started=0, steps=step))
+        history.details(at, job(started=0, steps=step - 1)).details(at, job(started=0, steps=step))
     return history
 
 
@@ -29,6 +29,13 @@ def test_patience_is_at_least_the_threshold() -> None:
 
 def test_patience_is_twice_the_longest_gap() -> None:
     assert stepping(10, 55, 60).deadline() == 60 + 2 * 45
+
+
+def test_an_outage_is_no_gap() -> None:
+    history = stepping(10, 20).details(25, job(started=0, steps=2))
+    for at in range(30, 200, 10):
+        history.fails(at, "retrieve")
+    assert history.details(200, job(started=0, steps=3)).deadline() == 200 + RUNNING
 
 
 def test_a_gap_counts_up_to_twice_the_threshold() -> None:
@@ -64,6 +71,11 @@ def test_running_with_steps_and_fewer_than_two_moves_after_a_long_gap() -> None:
 
 def test_running_with_rows_and_fewer_than_two_moves() -> None:
     assert started().rows(9, 8).deadline() == 8 + 3 * RUNNING
+
+
+def test_a_step_and_its_row_are_one_move() -> None:
+    assert stepping(8).rows(9, 8).deadline() == 8 + 3 * RUNNING
+    assert started().rows(9, 8).details(10, job(started=0, steps=1)).deadline() == 8 + 3 * RUNNING
 
 
 def test_running_with_steps_after_a_restart_of_the_exporter() -> None:

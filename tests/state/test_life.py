@@ -87,6 +87,17 @@ def test_the_first_value_of_a_counter_is_none_where_rows_tell_the_age() -> None:
     assert history.rows(2, -120, -110).progress() == -110
 
 
+def test_counters_after_failing_details_are_no_sign_of_life_where_the_row_of_their_step_is_known() -> None:
+    history = started().fails(5, "retrieve").rows(10, 3, 6, 9)
+    assert history.details(300, job(started=0, steps=3, epochs=1)).progress() == 9
+    assert history.details(310, job(started=0, steps=4, epochs=1)).progress() == 310
+
+
+def test_rows_from_before_a_job_went_back_hide_no_step_of_it() -> None:
+    history = started().rows(10, 3, 6, 9).details(11, job(started=0, steps=3)).details(20, job(started=0, steps=1))
+    assert history.details(30, job(started=0, steps=2)).progress() == 30
+
+
 def test_the_first_value_of_a_counter_is_none_where_the_start_was_observed() -> None:
     assert started().details(10, job(started=0, epochs=0)).progress() == 0
 
@@ -111,6 +122,7 @@ def test_rows_without_usable_times_are_a_sign_of_life_if_they_bring_a_new_step()
 
 def test_a_restart_event_starts_the_count_again_and_is_a_sign_of_life() -> None:
     history = started().details(10, job(started=0, steps=100, events={"job_start": 0}))
+    history.details(200, job(started=0, steps=100, events={"job_start": 0}))
     history.details(200, job(started=0, steps=101, events={"job_start": 0}))
     assert minutes_of_gap(history) == 190
     history.details(210, job(started=0, steps=101, events={"job_start": 0, "job_restarted": 1}))
@@ -154,7 +166,7 @@ def test_rows_from_before_a_restart_do_not_count_after_it() -> None:
     history.rows(200, 5, 10, 191, 192)
     assert history.progress() == 192
     assert history.job().life.longest_gap == 60
-    assert history.job().life.moves == 1
+    assert history.job().life.moves == 2
 
 
 # --------------------------------------------------------------------------------------------------- gaps and moves
@@ -166,14 +178,20 @@ def minutes_of_gap(history: History) -> float:
 
 
 def test_the_first_gap_runs_from_the_start_of_the_stage() -> None:
-    assert minutes_of_gap(started().details(45, job(started=0, steps=1))) == 45
+    history = started().details(45, job(started=0)).details(45, job(started=0, steps=1))
+    assert minutes_of_gap(history) == 45
 
 
 def test_the_longest_gap_is_the_longest_time_between_signs_of_life() -> None:
     history = started()
     for step, at in enumerate((10, 40, 50), start=1):
-        history.details(at, job(started=0, steps=step))
+        history.details(at, job(started=0, steps=step - 1)).details(at, job(started=0, steps=step))
     assert minutes_of_gap(history) == 30
+
+
+def test_a_gap_lasts_until_the_last_answer_that_lacked_the_next_sign() -> None:
+    history = started().details(10, job(started=0, steps=1)).details(25, job(started=0, steps=1))
+    assert minutes_of_gap(history.fails(50, "retrieve").details(300, job(started=0, steps=2))) == 15
 
 
 def test_gaps_of_rows_are_those_between_their_own_times() -> None:
@@ -184,8 +202,12 @@ def test_gaps_of_rows_are_those_between_their_own_times() -> None:
 
 def test_rows_that_are_sent_again_are_no_moves() -> None:
     history = started().rows(10, 5, 6, 7)
-    assert history.rows(20, 5, 6, 7).job().life.moves == 2
-    assert history.rows(30, 5, 6, 7, 25).job().life.moves == 3
+    assert history.rows(20, 5, 6, 7).job().life.moves == 3
+    assert history.rows(30, 5, 6, 7, 25).job().life.moves == 4
+
+
+def test_the_first_row_is_no_move_where_the_start_was_not_observed() -> None:
+    assert History().list(0, job(started=-600)).rows(1, -600).job().life.moves == 0
 
 
 def test_steps_are_moves_and_epochs_are_not() -> None:
