@@ -22,7 +22,9 @@ from exporter.state.settings import AccountSettings
 
 CALL_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
-_KEPT_MISSING = 180.0  # seconds that a job which is missing from the list is kept, and two lists at least
+# Seconds that a job is kept after the last list that had it, and for two lists at least: three minutes but for the
+# jitter of three polls, so that an alert about a deleted job ends within 15 minutes.
+_KEPT_MISSING = 170.0
 _REMEMBERED = 86400.0  # seconds that a vanished job is remembered
 _MAX_REMEMBERED = 1_000
 _TRIM_INTERVAL = 3600.0  # seconds from one look at all jobs to the next, for texts that nobody sees any more
@@ -133,11 +135,11 @@ class AccountState:
         for job_id, before in self.jobs.items():
             if job_id not in jobs:
                 state = missing(before, at, self.last_list)
-                since = state.missing_since or at
-                if state.missing_lists < 3 or abs(at - since) < _KEPT_MISSING:  # a clock may be set back
+                absent = abs(at - (state.last_present or 0.0))  # a clock may be set back
+                if state.missing_lists < 3 or absent < _KEPT_MISSING:
                     jobs[job_id] = state
                 else:
-                    vanished[job_id] = since, state
+                    vanished[job_id] = state.missing_since or at, state
         if at // _TRIM_INTERVAL != (self.last_list or 0.0) // _TRIM_INTERVAL:
             jobs = {job_id: _trimmed(state, limit) for job_id, state in jobs.items()}
         polls = replace(

@@ -14,11 +14,18 @@ def missing_jobs(history: History) -> object:
     return row.read(history.view)
 
 
-def test_a_missing_job_is_kept_for_three_minutes() -> None:
+def test_a_job_is_kept_for_three_minutes_after_the_last_list_that_had_it() -> None:
     history = History().list(0, job())
-    for at in (0.5, 1, 1.5, 2, 2.5, 3):
+    for at in (0.5, 1, 1.5, 2, 2.5):
         assert "ft-1" in history.list(at).state.jobs
-    assert "ft-1" not in history.list(3.5).state.jobs
+    assert "ft-1" not in history.list(3).state.jobs
+
+
+def test_a_job_is_gone_after_three_minutes_where_polls_a_minute_apart_come_early() -> None:
+    history = History().list(0, job())
+    for at in (0.95, 1.9):
+        assert "ft-1" in history.list(at).state.jobs
+    assert "ft-1" not in history.list(2.85).state.jobs
 
 
 def test_a_missing_job_is_kept_for_two_lists_if_that_is_longer() -> None:
