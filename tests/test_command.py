@@ -70,6 +70,11 @@ def test_a_valid_configuration_is_checked_without_a_call(wire: Wire) -> None:
     assert wire.requests == []
 
 
+def test_a_configuration_with_a_simulated_account_needs_no_key() -> None:
+    done = run("--config.check", "--demo")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "the configuration is valid\n", "")
+
+
 def test_every_error_of_a_configuration_is_a_line_after_the_warnings(tmp_path: Path) -> None:
     file = tmp_path / "c.yml"
     file.write_text("poll:\n  interval: 2020-13-45\ncolour: red\n")
