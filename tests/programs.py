@@ -1,14 +1,14 @@
-"""Programs that tests start: the exporter as its own process, and Prometheus."""
+"""Programs that tests start: the exporter as its own process, Prometheus, Alertmanager."""
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +18,8 @@ from urllib.parse import urlencode
 T = TypeVar("T")
 
 
-def wait_for(what: Callable[[], T], seconds: float = 60.0) -> T:
-    """The first true thing that `what` gives; fails when there is none for so long."""
+def wait_for(what: Callable[[], T], seconds: float = 180.0) -> T:
+    """The first true value of `what`; fails if there is none for so long, which a busy machine may need."""
     deadline = time.monotonic() + seconds
     while not (found := what()):
         if time.monotonic() > deadline:
@@ -31,12 +31,12 @@ def wait_for(what: Callable[[], T], seconds: float = 60.0) -> T:
 def fetch(url: str, **headers: str) -> str:
     """The body of a page."""
     request = urllib.request.Request(url, headers=headers)
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return str(answer.read().decode())
 
 
 def free_port() -> int:
-    """A port on loopback that nobody listens on now."""
+    """A port on loopback that nobody listens on now; another program may take it first, so prefer port 0."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return int(listening.getsockname()[1])
 
@@ -60,7 +60,8 @@ class Program:
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        self.lines.extend(iter(self._process.stdout.readline, ""))
+        for line in self._process.stdout:
+            self.lines.append(line)
 
     def __enter__(self) -> Self:
         return self
@@ -79,7 +80,7 @@ class Program:
         """Sends a signal."""
         self._process.send_signal(number)
 
-    def end(self, seconds: float = 60.0) -> int:
+    def end(self, seconds: float = 180.0) -> int:
         """Waits for the end and returns the exit code."""
         code = self._process.wait(seconds)
         self._reader.join()
@@ -87,16 +88,23 @@ class Program:
         self._process.stdout.close()
         return code
 
-    def line(self, words: str) -> str:
+    def line(self, words: str, seconds: float = 180.0) -> str:
         """The first line of output with these words, once it is there."""
 
         def find() -> str | None:
+            ended = self._process.poll() is not None
+            if ended:
+                self._reader.join()
             found = next((line for line in self.lines if words in line), None)
-            if found is None and self._process.poll() is not None:
+            if ended and found is None:
                 raise AssertionError(f"it ended with {self._process.poll()}:\n{''.join(self.lines)}")
             return found
 
-        return str(wait_for(find))
+        return str(wait_for(find, seconds))
+
+    def logged(self, words: str, name: str, seconds: float = 180.0) -> str:
+        """The value of `name=value` in the first line with these words, once it is there."""
+        return str(re.findall(rf" {name}=(\S+)", self.line(words, seconds))[0])
 
 
 class ExporterProcess(Program):
@@ -108,24 +116,40 @@ class ExporterProcess(Program):
     @property
     def url(self) -> str:
         """Where it serves, once it does."""
-        port = next(word for word in self.line("msg=listening").split() if word.startswith("port="))
-        return f"http://127.0.0.1:{port.removeprefix('port=')}"
+        return f"http://127.0.0.1:{self.logged('msg=listening', 'port')}"
 
 
 class Prometheus(Program):
     """A real Prometheus with the configuration in `config`, its data in `folder`."""
 
-    def __init__(self, program: str, config: Path, folder: Path) -> None:
-        self.url = f"http://127.0.0.1:{free_port()}"
-        super().__init__(
-            program,
-            f"--config.file={config}",
-            f"--storage.tsdb.path={folder}",
-            f"--web.listen-address={self.url.removeprefix('http://')}",
-        )
+    def __init__(self, program: str, config: Path, folder: Path, *flags: str) -> None:
+        files = (f"--config.file={config}", f"--storage.tsdb.path={folder}")
+        super().__init__(program, *files, "--web.listen-address=127.0.0.1:0", *flags)
+        self.url = f"http://{self.logged('Listening on', 'address')}"
         self.line("Server is ready to receive web requests")
 
     def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
         """The instant vector of an expression: labels and values."""
         answer: dict[str, Any] = json.loads(fetch(f"{self.url}/api/v1/query?{urlencode({'query': expression})}"))
         return [(found["metric"], float(found["value"][1])) for found in answer["data"]["result"]]
+
+
+class Alertmanager(Program):
+    """A real Alertmanager with the configuration in `config`, its data in `folder`."""
+
+    def __init__(self, program: str, config: Path, folder: Path) -> None:
+        files = (f"--config.file={config}", f"--storage.path={folder}")
+        super().__init__(program, *files, "--web.listen-address=127.0.0.1:0", "--cluster.listen-address=")
+        self.address = self.logged("Listening on", "address")
+        self.url = f"http://{self.address}/api/v2/alerts"
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """The alerts that it has."""
+        found: list[dict[str, Any]] = json.loads(fetch(self.url))
+        return found
+
+    def send(self, *alerts: dict[str, str]) -> None:
+        """Sends alerts, given by their labels."""
+        body = json.dumps([{"labels": labels} for labels in alerts]).encode()
+        request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"})
+        urllib.request.urlopen(request, timeout=60).close()
