@@ -26,7 +26,7 @@ from grafana.build import DASHBOARDS, documents
 from grafana.look import STATUS_COLOURS, STATUS_NUMBERS, UIDS
 from grafana.promql import metric
 from tests.conftest import need
-from tests.programs import Program, Prometheus, fetch, free_port
+from tests.programs import Prometheus, fetch
 from tests.support import ABOUT, KEY, NOW, SimulatorAdapter, job
 
 ROOT = Path(__file__).parent.parent
@@ -130,20 +130,16 @@ class History(Prometheus):
     """A Prometheus that holds a day and scrapes nothing."""
 
     def __init__(self, program: str, folder: Path) -> None:
-        self.url = f"http://127.0.0.1:{free_port()}"
         config = folder / "prometheus.yml"
         config.write_text("{}")
-        Program.__init__(
-            self,
+        super().__init__(
             program,
-            f"--config.file={config}",
-            f"--storage.tsdb.path={folder / 'data'}",
+            config,
+            folder / "data",
             "--storage.tsdb.retention.time=100y",
             # Backfilled series have no marks where they end: they would outlive it by five minutes.
             f"--query.lookback-delta={STEP - 1}s",
-            f"--web.listen-address={self.url.removeprefix('http://')}",
         )
-        self.line("Server is ready to receive web requests")
 
     def ask(self, path: str, **parameters: object) -> list[dict[str, Any]]:
         """The result of a query, which must not fail."""
