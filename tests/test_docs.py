@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from exporter.config import Settings
-from tests.programs import Program, Prometheus, fetch, free_port, wait_for
+from tests.programs import Program, Prometheus, fetch, wait_for
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -38,15 +38,15 @@ def test_every_metric_that_the_readme_names_is_there() -> None:
 def test_the_readmes_first_look_works_as_it_is_written(prometheus: str, tmp_path: Path) -> None:
     demo, start_prometheus, question = COMMANDS[:3]
     assert demo == "make demo"
-    port = free_port()
-    at = {"TOGETHER_EXPORTER_WEB_LISTEN_ADDRESS": f"127.0.0.1:{port}"}  # what is at 10124 now is not ours
+    at = {"TOGETHER_EXPORTER_WEB_LISTEN_ADDRESS": "127.0.0.1:0"}  # what is at 10124 now is not ours
     with Program("make", "demo", env=at, cwd=ROOT) as exporter:
+        address = f"127.0.0.1:{exporter.logged('msg=listening', 'port', seconds=600)}"  # it installs packages first
         exporter.line("msg=poll ")
         [path] = re.findall(r"--config.file=(\S+)", start_prometheus)
         folder = shutil.copytree((ROOT / path).parent, tmp_path / "prometheus")
         config = folder / Path(path).name
-        config.write_text(config.read_text().replace("localhost:10124", f"127.0.0.1:{port}"))
-        assert f"127.0.0.1:{port}" in config.read_text()
+        config.write_text(config.read_text().replace("localhost:10124", address))
+        assert address in config.read_text()
         with Prometheus(prometheus, config, tmp_path / "data") as server:
             curl, flag, url = shlex.split(question)
             assert (curl, flag) == ("curl", "-s")
