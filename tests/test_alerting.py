@@ -9,14 +9,13 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
-from urllib.request import Request, urlopen
 
 import pytest
 import yaml
 
 from exporter.simulator import Plan, Script, Simulator
 from tests.conftest import need
-from tests.programs import ExporterProcess, Program, Prometheus, fetch, free_port, wait_for
+from tests.programs import Alertmanager, ExporterProcess, Prometheus, fetch, wait_for
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 
@@ -80,14 +79,20 @@ def faster(text: str) -> str:
     return re.sub(r"\bgroup_interval: \w+", "group_interval: 1s", text)
 
 
-def write_configs(folder: Path, exporter: str, alertmanager: str, receiver: str) -> None:
-    """The deployed configurations, quicker, and for these addresses."""
+def prometheus_config(folder: Path, exporter: str, alertmanager: str) -> Path:
+    """The deployed configuration, quicker, and for these addresses."""
     (folder / "rules.yml").write_text(faster((DEPLOY / "prometheus/rules.yml").read_text()))
     config = faster((DEPLOY / "prometheus/prometheus.yml").read_text())
     config = config.replace("localhost:10124", exporter).replace("localhost:9093", alertmanager)
     (folder / "prometheus.yml").write_text(config)
-    routes = faster((DEPLOY / "alertmanager/alertmanager.yml").read_text())
-    (folder / "alertmanager.yml").write_text(re.sub(r"http://localhost:5001/\S*", receiver, routes))
+    return folder / "prometheus.yml"
+
+
+def alertmanager_config(folder: Path, receiver: str) -> Path:
+    """The deployed configuration, for that receiver."""
+    config = (DEPLOY / "alertmanager/alertmanager.yml").read_text()
+    (folder / "alertmanager.yml").write_text(re.sub(r"http://localhost:5001/\S*", receiver, config))
+    return folder / "alertmanager.yml"
 
 
 def test_a_failed_job_a_stuck_one_and_its_recovery_are_notified(
@@ -103,29 +108,20 @@ def test_a_failed_job_a_stuck_one_and_its_recovery_are_notified(
     account = {
         "name": "team",
         "api_key_env": "TEAM_KEY",
-        "failure_window": "20s",
+        "failure_window": "10m",
         "stuck_after": {"queued": "3s", "pending": "3s"},
     }
-    (tmp_path / "exporter.yml").write_text(yaml.safe_dump({"accounts": [account], "poll": {"interval": "500ms"}}))
+    settings = tmp_path / "exporter.yml"
+    settings.write_text(yaml.safe_dump({"accounts": [account], "poll": {"interval": "500ms"}}))
+    routes = alertmanager_config(tmp_path, receiver.url)
+    routes.write_text(faster(routes.read_text()))
     with (
         Simulator(Script(plans), key="k") as simulator,
-        ExporterProcess(
-            f"--config.file={tmp_path / 'exporter.yml'}", TEAM_KEY="k", TOGETHER_BASE_URL=simulator.url
-        ) as exporter,
+        ExporterProcess(f"--config.file={settings}", TEAM_KEY="k", TOGETHER_BASE_URL=simulator.url) as exporter,
+        Alertmanager(alertmanager, routes, tmp_path / "alerts") as manager,
     ):
-        at = f"127.0.0.1:{free_port()}"
-        write_configs(tmp_path, exporter.url.removeprefix("http://"), at, receiver.url)
-        with (
-            Program(
-                alertmanager,
-                f"--config.file={tmp_path / 'alertmanager.yml'}",
-                f"--storage.path={tmp_path / 'alerts'}",
-                f"--web.listen-address={at}",
-                "--cluster.listen-address=",
-            ) as manager,
-            Prometheus(prometheus, tmp_path / "prometheus.yml", tmp_path / "data"),
-        ):
-            manager.line("Listening on")
+        config = prometheus_config(tmp_path, exporter.url.removeprefix("http://"), manager.address)
+        with Prometheus(prometheus, config, tmp_path / "data"):
             [failed] = wait_for(lambda: receiver.received("TogetherFinetuneJobFailed", "ft-fails", "firing"))[:1]
             assert failed["labels"]["account"] == "team"
             assert "ft-fails" in json.dumps(failed["annotations"])
@@ -139,24 +135,11 @@ def test_a_failed_job_a_stuck_one_and_its_recovery_are_notified(
 
 def test_500_failures_are_one_message_per_account(receiver: Receiver, tmp_path: Path) -> None:
     alertmanager = need("prometheus-alertmanager", "prometheus-alertmanager")
-    at = f"127.0.0.1:{free_port()}"
-    routes = (DEPLOY / "alertmanager/alertmanager.yml").read_text()
-    (tmp_path / "alertmanager.yml").write_text(re.sub(r"http://localhost:5001/\S*", receiver.url, routes))
     failed = {"alertname": "TogetherFinetuneJobFailed", "severity": "critical", "status": "error"}
-    alerts = [{"labels": {**failed, "account": "main", "job_id": f"ft-{number}"}} for number in range(500)]
-    alerts.append({"labels": {**failed, "account": "other", "job_id": "ft-1"}})
-    with Program(
-        alertmanager,
-        f"--config.file={tmp_path / 'alertmanager.yml'}",
-        f"--storage.path={tmp_path / 'alerts'}",
-        f"--web.listen-address={at}",
-        "--cluster.listen-address=",
-    ) as manager:
-        manager.line("Listening on")
+    alerts = [{**failed, "account": "main", "job_id": f"ft-{number}"} for number in range(500)]
+    alerts.append({**failed, "account": "other", "job_id": "ft-1"})
+    with Alertmanager(alertmanager, alertmanager_config(tmp_path, receiver.url), tmp_path / "alerts") as manager:
         for first in range(0, len(alerts), 64):  # the batches in which Prometheus sends them
-            body = json.dumps(alerts[first : first + 64]).encode()
-            request = Request(f"http://{at}/api/v2/alerts", body, {"Content-Type": "application/json"})
-            with urlopen(request, timeout=10):
-                pass
+            manager.send(*alerts[first : first + 64])
         wait_for(lambda: len(receiver.alerts) >= len(alerts))
         assert sorted(map(len, receiver.messages)) == [1, 500]

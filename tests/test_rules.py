@@ -1,9 +1,8 @@
 """Alert rules, their tests, runbooks and the Alertmanager example, checked with Prometheus's own tools."""
 
-import json
 import re
 import subprocess
-import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from exporter.metrics import ROWS
 from exporter.statuses import STATUSES
 from tests.conftest import need
 from tests.deploy.common import go_tool
-from tests.programs import Program, fetch, free_port, wait_for
+from tests.programs import Alertmanager, wait_for
 
 ROOT = Path(__file__).parent.parent
 RULES = ROOT / "deploy/prometheus/rules.yml"
@@ -296,36 +295,20 @@ def test_a_job_that_failed_is_sent_once() -> None:
     assert [hook["send_resolved"] for hook in once["webhook_configs"]] == [False]
 
 
-class Alertmanager(Program):
-    """A real Alertmanager with the example's configuration, its data in `folder`."""
+@pytest.fixture
+def alertmanager(tmp_path: Path) -> Iterator[Alertmanager]:
+    program = need("prometheus-alertmanager", "prometheus-alertmanager")
+    with Alertmanager(program, ALERTMANAGER, tmp_path) as alertmanager:
+        yield alertmanager
 
-    def __init__(self, folder: Path) -> None:
-        address = f"127.0.0.1:{free_port()}"
-        self.url = f"http://{address}/api/v2/alerts"
-        super().__init__(
-            need("prometheus-alertmanager", "prometheus-alertmanager"),
-            f"--config.file={ALERTMANAGER}",
-            f"--storage.path={folder}",
-            f"--web.listen-address={address}",
-            "--cluster.listen-address=",
-        )
-        self.line("Listening on")
 
-    def fire(self, *alerts: dict[str, str]) -> None:
-        """Sends alerts, and waits until they are there."""
-        body = json.dumps([{"labels": labels} for labels in alerts]).encode()
-        request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=10):
-            wait_for(lambda: len(json.loads(fetch(self.url))) == len(alerts))
-
-    def silenced(self, label: str) -> set[tuple[str, str]]:
-        """The alerts that another one inhibits: name and one label."""
-        found = json.loads(fetch(self.url))
-        return {
-            (alert["labels"]["alertname"], alert["labels"].get(label, ""))
-            for alert in found
-            if alert["status"]["inhibitedBy"]
-        }
+def inhibited(alertmanager: Alertmanager, label: str) -> set[tuple[str, str]]:
+    """The alerts that another one inhibits: name and one label."""
+    return {
+        (alert["labels"]["alertname"], alert["labels"].get(label, ""))
+        for alert in alertmanager.alerts()
+        if alert["status"]["inhibitedBy"]
+    }
 
 
 def _labels(alert: str, account: str = "main", **more: str) -> dict[str, str]:
@@ -339,34 +322,34 @@ def _labels(alert: str, account: str = "main", **more: str) -> dict[str, str]:
     }
 
 
-def test_one_problem_of_an_account_is_one_message_and_hides_no_job(tmp_path: Path) -> None:
+def test_one_problem_of_an_account_is_one_message_and_hides_no_job(alertmanager: Alertmanager) -> None:
     jobs = [_labels(alert, job_id="ft-1") for alert in ALERTS if alert.startswith("TogetherFinetuneJob")]
-    with Alertmanager(tmp_path) as alertmanager:
-        alertmanager.fire(
-            *jobs,
-            _labels("TogetherFinetuneApiKeyRefused"),
-            _labels("TogetherFinetuneFiguresStale"),
-            _labels("TogetherFinetuneFiguresStale", "other"),
-            _labels("TogetherFinetuneApiFailing", "other"),
-            _labels("TogetherFinetuneFiguresStale", "third"),
-            _labels("TogetherFinetuneApiFailing", "fourth"),
-        )
-        expected = {
-            ("TogetherFinetuneJobsUnjudged", "main"),
-            ("TogetherFinetuneFiguresStale", "main"),
-            ("TogetherFinetuneApiFailing", "other"),
-        }
-        wait_for(lambda: alertmanager.silenced("account") == expected)
+    problems = [
+        _labels("TogetherFinetuneApiKeyRefused"),
+        _labels("TogetherFinetuneFiguresStale"),
+        _labels("TogetherFinetuneFiguresStale", "other"),
+        _labels("TogetherFinetuneApiFailing", "other"),
+        _labels("TogetherFinetuneFiguresStale", "third"),
+        _labels("TogetherFinetuneApiFailing", "fourth"),
+    ]
+    alertmanager.send(*jobs, *problems)
+    wait_for(lambda: len(alertmanager.alerts()) == len(jobs + problems))
+    expected = {
+        ("TogetherFinetuneJobsUnjudged", "main"),
+        ("TogetherFinetuneFiguresStale", "main"),
+        ("TogetherFinetuneApiFailing", "other"),
+    }
+    wait_for(lambda: inhibited(alertmanager, "account") == expected)
 
 
-def test_an_exporter_that_is_down_or_restarts_is_one_message(tmp_path: Path) -> None:
-    with Alertmanager(tmp_path) as alertmanager:
-        alertmanager.fire(
-            _labels("TogetherFinetuneExporterDown", instance="e1"),
-            _labels("TogetherFinetuneExporterFlapping", instance="e1"),
-            _labels("TogetherFinetuneExporterFlapping", instance="e2"),
-            _labels("TogetherFinetuneExporterFlapping", instance="e3", job="restarts"),
-            _labels("TogetherFinetuneExporterRestarting", job="restarts"),
-        )
-        expected = {("TogetherFinetuneExporterFlapping", "e1"), ("TogetherFinetuneExporterFlapping", "e3")}
-        wait_for(lambda: alertmanager.silenced("instance") == expected)
+def test_an_exporter_that_is_down_or_restarts_is_one_message(alertmanager: Alertmanager) -> None:
+    alertmanager.send(
+        _labels("TogetherFinetuneExporterDown", instance="e1"),
+        _labels("TogetherFinetuneExporterFlapping", instance="e1"),
+        _labels("TogetherFinetuneExporterFlapping", instance="e2"),
+        _labels("TogetherFinetuneExporterFlapping", instance="e3", job="restarts"),
+        _labels("TogetherFinetuneExporterRestarting", job="restarts"),
+    )
+    wait_for(lambda: len(alertmanager.alerts()) == 5)
+    expected = {("TogetherFinetuneExporterFlapping", "e1"), ("TogetherFinetuneExporterFlapping", "e3")}
+    wait_for(lambda: inhibited(alertmanager, "instance") == expected)
