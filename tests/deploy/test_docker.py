@@ -123,7 +123,7 @@ def test_it_serves_as_a_user_without_rights_on_a_read_only_file_system(image: Im
         pytest.skip("this system does not allow mount namespaces")
     serve = f"{read_only} && exec {drop} {image.entrypoint} --demo --web.listen-address=127.0.0.1:0"
     with Program("unshare", *user, "--mount", "sh", "-c", serve) as exporter:
-        port = re.findall(r" port=(\d+)", exporter.line("msg=listening"))[0]
+        port = exporter.logged("msg=listening", "port")
         wait_for(lambda: "\ntogether_finetune_jobs{" in fetch(f"http://127.0.0.1:{port}/metrics"))
 
 

@@ -5,6 +5,7 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from exporter.config import settings
 from exporter.simulator import Fleet, Simulator
 from tests.conftest import need
 from tests.deploy.common import ROOT, run
-from tests.programs import Program, fetch, free_port, wait_for
+from tests.programs import Program, fetch
 from tests.support import KEY, parse
 
 NAME = "together-finetune-exporter"
@@ -59,10 +60,7 @@ def test_the_unit_polls_with_the_key_that_only_root_can_read(simulator: Simulato
     key, environment = tmp_path / "api-key", tmp_path / "environment"
     key.touch(mode=0o600)
     key.write_text(f"{KEY}\n")
-    port = free_port()
-    environment.write_text(
-        f"TOGETHER_BASE_URL={simulator.url}\nTOGETHER_EXPORTER_WEB_LISTEN_ADDRESS=127.0.0.1:{port}\n"
-    )
+    environment.write_text(f"TOGETHER_BASE_URL={simulator.url}\nTOGETHER_EXPORTER_WEB_LISTEN_ADDRESS=127.0.0.1:0\n")
     mounts = {
         UNIT: f"/etc/systemd/system/{UNIT.name}",
         environment: f"/etc/default/{NAME}",
@@ -73,12 +71,16 @@ def test_the_unit_polls_with_the_key_that_only_root_can_read(simulator: Simulato
         *(nspawn, "--quiet", "--register=no", "--keep-unit", "--directory=/mnt", "--volatile=overlay", "--boot"),
         *(f"--bind-ro={source}:{target}" for source, target in mounts.items()),
         f"systemd.unit={UNIT.name}",
+        "systemd.journald.forward_to_console=1",
     ]
     # nspawn refuses the root directory itself, but not a mount of it.
     script = f"mount --bind / /mnt && exec {' '.join(container)}"
-    with Program("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", script):
-        metrics = parse(wait_for(lambda: page(f"http://127.0.0.1:{port}/metrics")))
-        status = process(f"/opt/{NAME}/bin/")
+    unshare = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+    with Program(*unshare, "sh", "-c", script) as machine:
+        port = machine.logged("msg=listening", "port", seconds=600)
+        machine.line("msg=poll ")
+        metrics = parse(fetch(f"http://127.0.0.1:{port}/metrics"))
+        status = process(simulator.url)
     assert metrics.get_one("up", account="default") == 1
     assert metrics[("process_start_time_seconds", frozenset())] == pytest.approx(time.time(), abs=3600)
     assert "0" not in status["Uid"].split()
@@ -86,20 +88,12 @@ def test_the_unit_polls_with_the_key_that_only_root_can_read(simulator: Simulato
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
 
 
-def page(url: str) -> str:
-    """The metrics, once they show a poll; empty before."""
-    try:
-        text = fetch(url)
-    except OSError:
-        return ""
-    return text if "together_finetune_up" in text else ""
-
-
-def process(path: str) -> dict[str, str]:
-    """What the kernel says of the process whose command has this path."""
-    [folder] = [
-        file.parent
-        for file in Path("/proc").glob("[0-9]*/cmdline")
-        if path in file.read_bytes().decode(errors="replace")
-    ]
-    return dict(re.findall(r"^(\w+):\s+(.+)$", (folder / "status").read_text(), re.MULTILINE))
+def process(url: str) -> dict[str, str]:
+    """What the kernel says of the process whose environment has this URL."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # others end meanwhile
+            if url.encode() in file.read_bytes():
+                found.append(file.with_name("status").read_text())
+    [status] = found
+    return dict(re.findall(r"^(\w+):\s+(.+)$", status, re.MULTILINE))
