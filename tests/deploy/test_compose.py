@@ -70,7 +70,8 @@ def test_prometheus_scrapes_the_exporter_and_finds_alertmanager(prometheus: str,
             return json.loads(answer)["data"] if answer else None
 
         wait_for(lambda: (found := ask("query?query=together_finetune_up")) and found["result"])
-        wait_for(lambda: ask("alertmanagers")["activeAlertmanagers"])
-        assert ask("alertmanagers")["activeAlertmanagers"] == [{"url": "http://alertmanager:9093/api/v2/alerts"}]
-        assert {group["name"] for group in ask("rules")["groups"]} == {group["name"] for group in GROUPS}
-        assert "TogetherFinetune" in network.fetch("http://alertmanager:9093/api/v2/status")
+        notified = [{"url": "http://alertmanager:9093/api/v2/alerts"}]
+        wait_for(lambda: (found := ask("alertmanagers")) and found["activeAlertmanagers"] == notified)
+        groups = {group["name"] for group in wait_for(lambda: ask("rules"))["groups"]}
+        assert groups == {group["name"] for group in GROUPS}
+        wait_for(lambda: "TogetherFinetune" in network.fetch("http://alertmanager:9093/api/v2/status"))
