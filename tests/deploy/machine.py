@@ -64,7 +64,7 @@ class Network:
 
     def fetch(self, url: str) -> str:
         """The body of a page there; empty where nobody answers."""
-        code = f"import urllib.request; print(urllib.request.urlopen({url!r}, timeout=10).read().decode())"
+        code = f"import urllib.request; print(urllib.request.urlopen({url!r}, timeout=30).read().decode())"
         etc = f"mount --bind {self._folder}/probe/etc/hosts /etc/hosts"
         script = f"{etc} && exec {shlex.join([sys.executable, '-c', code])}"
         command = [*self._enter, "unshare", "--mount", "sh", "-c", script]

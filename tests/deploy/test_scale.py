@@ -142,13 +142,13 @@ def _seconds(text: str) -> float:
 def answers_are_true(scale: Scale, truth: Truth) -> None:
     """Fails unless the store soon gives the simulator's own figures, all accounts together."""
     statuses = "max by (account, status) (together_finetune_jobs) > 0"
-    wait_for(lambda: {(m["account"], m["status"]): v for m, v in scale.query(statuses)} == truth.statuses, 120)
+    wait_for(lambda: {(m["account"], m["status"]): v for m, v in scale.query(statuses)} == truth.statuses)
     tokens = "max by (account, job_id) (together_finetune_job_tokens)"
-    wait_for(lambda: {(m["account"], m["job_id"]): v for m, v in scale.query(tokens)} == truth.tokens, 60)
+    wait_for(lambda: {(m["account"], m["job_id"]): v for m, v in scale.query(tokens)} == truth.tokens)
     price = "sum(max by (account, status) (together_finetune_price_usd))"
-    wait_for(lambda: [value for _, value in scale.query(price)] == [pytest.approx(truth.price)], 60)
+    wait_for(lambda: [value for _, value in scale.query(price)] == [pytest.approx(truth.price)])
     stored = "max by (account) (count by (account, instance) (together_finetune_up))"
-    wait_for(lambda: {m["account"]: v for m, v in scale.query(stored)} == dict.fromkeys(KEYS, 1), 60)
+    wait_for(lambda: {m["account"]: v for m, v in scale.query(stored)} == dict.fromkeys(KEYS, 1))
 
 
 def run(
@@ -195,12 +195,12 @@ def test_a_single_store_has_the_truth_and_alerts_once_also_without_one_replica_o
     scale, truth = run(tmp_path, stack, SINGLE, store, edit)
     answers_are_true(scale, truth)
     assert truth.failed
-    wait_for(lambda: scale.alerts("TogetherFinetuneJobFailed") == truth.failed, 180)
+    wait_for(lambda: scale.alerts("TogetherFinetuneJobFailed") == truth.failed)
     for replica in ("scraper-0a", "scraper-1a", "alert-1"):
         scale.running[replica].__exit__()
     ended = time.time()
     newest = f"max by (account) (timestamp(together_finetune_up)) > {ended + 15}"
-    wait_for(lambda: {labels["account"] for labels, _ in scale.query(newest)} == set(KEYS), 120)
+    wait_for(lambda: {labels["account"] for labels, _ in scale.query(newest)} == set(KEYS))
     assert scale.alerts("TogetherFinetuneJobFailed") == truth.failed
 
 
@@ -215,7 +215,7 @@ def test_a_cluster_has_the_truth_also_without_one_of_its_storage_nodes(stack: Ex
     answers_are_true(scale, truth)
     scale.running["storage-1"].__exit__()
     answers_are_true(scale, truth)
-    wait_for(lambda: scale.alerts("TogetherFinetuneJobFailed") == truth.failed, 180)
+    wait_for(lambda: scale.alerts("TogetherFinetuneJobFailed") == truth.failed)
 
 
 # -------------------------------------------------------------------------------------------------------------- files
