@@ -31,7 +31,7 @@ Object = dict[str, Any]
 def template(*arguments: str | Path, version: str = NEWEST) -> list[Object]:
     """The objects that the chart renders."""
     text = run(go_tool("helm"), "template", "release", CHART, f"--kube-version={version}", *arguments)
-    return [found for found in yaml.safe_load_all(text) if found]
+    return [found for found in yaml.load_all(text, yaml.CSafeLoader) if found]
 
 
 def refusal(*arguments: str) -> str:
