@@ -10,11 +10,15 @@ import pytest
 from tests.browser import Browser, browsing
 from tests.support import Harness, Wire
 
-hypothesis.settings.register_profile("default", derandomize=True, deadline=None, max_examples=60)
+_ON_A_BUSY_MACHINE = [hypothesis.HealthCheck.too_slow]  # examples take long, and nothing is wrong
+hypothesis.settings.register_profile(
+    "default", derandomize=True, deadline=None, max_examples=60, suppress_health_check=_ON_A_BUSY_MACHINE
+)
 hypothesis.settings.register_profile(
     "fuzz",
     max_examples=5_000,
     deadline=None,
+    suppress_health_check=_ON_A_BUSY_MACHINE,
     print_blob=True,
     database=hypothesis.database.DirectoryBasedExampleDatabase(".hypothesis/examples"),
 )
@@ -22,14 +26,25 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default")
 
 
 _STARTERS = ("Program", "ExporterProcess", "Prometheus", "Browser", "subprocess", "play", "need", "run")
+_LONGEST = (
+    "test_scenarios",
+    "test_scale",
+    "test_dashboards",
+    "test_fleets",
+    "test_systemd",
+    "test_docker",
+    "test_helm",
+)
+"""The modules with the longest tests and fixtures: they come first, so that no worker is left with one at the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests in modules that import what starts a program, and those that use hypothesis."""
+    """Marks the tests in modules that import what starts a program, and puts the longest first."""
     for item in items:
         module = getattr(item, "module", None)
         if any(hasattr(module, name) for name in _STARTERS):
             item.add_marker("program")
+    items.sort(key=lambda item: (*_LONGEST, item.path.stem).index(item.path.stem))
 
 
 @pytest.fixture(autouse=True)
