@@ -89,11 +89,11 @@ class Wire:
         self._over.wait()
 
     def drip(self, start: bytes) -> Callable[[socket.socket], None]:
-        """An answer of `start` and then a byte now and then, for much longer than any time limit of a test."""
+        """An answer of `start` and then a byte now and then, for a minute, or until the test is over."""
 
         def answer(connection: socket.socket) -> None:
             connection.sendall(start)
-            for _ in range(500):
+            for _ in range(3000):
                 if self._over.wait(0.02):
                     return
                 connection.sendall(b"x")
@@ -220,7 +220,7 @@ class Harness:
 
     url: str
     now: float = NOW
-    timeout: float = 5.0
+    timeout: float = 30.0
     max_bytes: int = 2**20
     luck: float = 0.5
     schedule: Schedule = field(default_factory=lambda: Schedule(details="off"))

@@ -9,7 +9,6 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -261,7 +260,7 @@ def flood(piece: bytes) -> Callable[[socket.socket], None]:
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 # what the API sends; the code and words of the error
-SENT: list[tuple[str, Callable[[Wire], Answer] | bytes, str, str]] = [
+SENT: list[tuple[str, bytes, str, str]] = [
     ("less than promised", http("{}", Content_Length="99"), "body", "cannot be read"),
     ("a chunk cut off", CHUNKED + b"400\r\nabc", "body", "cannot be read"),
     ("a chunk of negative size", CHUNKED + b"-5\r\nabc\r\n0\r\n\r\n", "body", "cannot be read"),
@@ -271,34 +270,57 @@ SENT: list[tuple[str, Callable[[Wire], Answer] | bytes, str, str]] = [
     ("something other than HTTP", b"SSH-2.0-OpenSSH\r\n", "body", "cannot be read"),
     ("a header without end", b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000, "body", "cannot be read"),
     ("closed without a word", b"", "connection", "closed connection without response"),
-    ("silence", lambda wire: wire.hold, "timeout", "timed out"),
-    ("a head that drips", lambda wire: wire.drip(b"HTTP/1.1 200 OK\r\nX: "), "timeout", "no complete response"),
-    ("a body that drips", lambda wire: wire.drip(b"HTTP/1.1 200 OK\r\n\r\n"), "timeout", "no complete response"),
-    ("chunks that drip", lambda wire: wire.drip(CHUNKED + b"ffff\r\n"), "timeout", "no complete response"),
-    ("100 Continue without end", lambda _: flood(b"HTTP/1.1 100 Continue\r\n\r\n"), "timeout", "no complete response"),
-    ("an error that drips", lambda wire: wire.drip(b"HTTP/1.1 500 No\r\n\r\n"), "500", "HTTP 500: No"),
-    (
-        "a redirect that drips",
-        lambda wire: wire.drip(b"HTTP/1.1 302 Found\r\nLocation: http://\xff\r\n\r\n"),
-        "302",
-        "redirected to http://\xff, which",
-    ),
 ]
 
 
 @pytest.mark.parametrize(("answer", "code", "words"), [pytest.param(*case, id=name) for name, *case in SENT])
-def test_odd_bytes_are_one_error(wire: Wire, answer: Any, code: str, words: str) -> None:
-    wire.answer = answer(wire) if callable(answer) else answer
-    error = error_of(wire.url, timeout=0.5 if callable(answer) else 30)
+def test_odd_bytes_are_one_error(wire: Wire, answer: bytes, code: str, words: str) -> None:
+    wire.answer = answer
+    error = error_of(wire.url, timeout=60)
     assert error.code == code
     assert words in str(error)
+
+
+# what the API does for a minute; without a limit on the whole call, the error would come after that and be another one
+ENDLESS: dict[str, Callable[[Wire], Answer]] = {
+    "silence": lambda wire: wire.hold,
+    "a head that drips": lambda wire: wire.drip(b"HTTP/1.1 200 OK\r\nX: "),
+    "a body that drips": lambda wire: wire.drip(b"HTTP/1.1 200 OK\r\n\r\n"),
+    "chunks that drip": lambda wire: wire.drip(CHUNKED + b"ffff\r\n"),
+    "100 Continue without end": lambda _: flood(b"HTTP/1.1 100 Continue\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("answer", ENDLESS.values(), ids=ENDLESS)
+def test_a_response_that_does_not_end_is_a_timeout(wire: Wire, answer: Callable[[Wire], Answer]) -> None:
+    wire.answer = answer(wire)
+    assert error_of(wire.url, timeout=0.1).code == "timeout"
+
+
+@pytest.mark.parametrize(
+    ("head", "code", "words"),
+    [
+        (b"HTTP/1.1 500 No\r\n\r\n", "500", "HTTP 500: No"),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://\xff\r\n\r\n", "302", "redirected to http://\xff, which"),
+    ],
+    ids=["an error", "a redirect"],
+)
+def test_a_refusal_whose_body_does_not_end_is_still_a_refusal(wire: Wire, head: bytes, code: str, words: str) -> None:
+    wire.answer = wire.drip(head)
+    error = error_of(wire.url, timeout=1)
+    assert error.code == code
+    assert words in str(error)
+
+
+def test_a_call_that_took_all_of_its_time_says_how_long_that_is() -> None:
+    error = error_of(API, adapter=Fixed(200, {}, requests.ReadTimeout("timed out")), timeout=0)
+    assert (error.code, str(error)) == ("timeout", "no complete response within 0s")
 
 
 @pytest.mark.parametrize(
     ("url", "code", "words"),
     [
         ("http://127.0.0.1:1/v1", "connection", "Connection refused"),
-        ("http://nowhere.invalid/v1", "connection", ""),
         (f"http://{'x' * 300}/v1", "connection", ""),
         ("http://[::1", "connection", ""),
         ("ftp://api.example/v1", "connection", ""),
@@ -311,6 +333,14 @@ def test_an_api_that_cannot_be_reached_is_a_connection_error(url: str, code: str
     assert words in str(error)
 
 
+def test_a_host_that_is_unknown_is_a_connection_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    assert error_of(API).code == "connection"
+
+
 def test_an_api_that_does_not_speak_tls_is_a_tls_error(wire: Wire) -> None:
     wire.answer = http("no TLS here", "400 Bad Request")
     assert error_of(wire.url.replace("http:", "https:")).code == "tls"
@@ -318,7 +348,7 @@ def test_an_api_that_does_not_speak_tls_is_a_tls_error(wire: Wire) -> None:
 
 def test_a_handshake_that_drips_ends_with_the_call(wire: Wire) -> None:
     wire.answer = wire.drip(b"\x16\x03\x03\x40\x00")  # the head of a record of 16 KiB
-    assert error_of(wire.url.replace("http:", "https:"), timeout=0.5).code == "timeout"
+    assert error_of(wire.url.replace("http:", "https:"), timeout=0.1).code == "timeout"
 
 
 @pytest.fixture
@@ -350,8 +380,7 @@ def over_tls(certificate: Path, answer: Callable[[socket.socket], object]) -> Ca
 def test_a_body_over_tls_that_drips_ends_with_the_call(wire: Wire, certificate: Path) -> None:
     wire.read_first = False
     wire.answer = over_tls(certificate, wire.drip(b"HTTP/1.1 200 OK\r\n\r\n"))
-    error = error_of(wire.url.replace("http:", "https:"), timeout=0.5)
-    assert (error.code, str(error)) == ("timeout", "no complete response within 1.5s")
+    assert error_of(wire.url.replace("http:", "https:"), timeout=0.3).code == "timeout"
 
 
 def test_a_body_over_tls_is_read(wire: Wire, certificate: Path) -> None:
@@ -366,8 +395,7 @@ def test_a_proxy_that_drips_its_answer_to_connect_ends_with_the_call(
 ) -> None:
     monkeypatch.setenv("https_proxy", wire.url)
     wire.answer = wire.drip(b"HTTP/1.1 200 OK\r\nX: ")
-    error = error_of("https://api.example/v1", timeout=0.5)
-    assert (error.code, str(error)) == ("timeout", "no complete response within 1.5s")
+    assert error_of("https://api.example/v1", timeout=1).code == "timeout"
     assert wire.requests[0].startswith("CONNECT api.example:443 ")
 
 
@@ -383,8 +411,7 @@ def test_a_proxy_over_tls_that_drips_ends_with_the_call(
         wire.drip(b"\x16\x03\x03\x40\x00")(connection)  # the head of a record of 16 KiB
 
     wire.answer = over_tls(certificate, answer)
-    error = error_of("https://api.example/v1", timeout=0.5)
-    assert (error.code, str(error)) == ("timeout", "no complete response within 1.5s")
+    assert error_of("https://api.example/v1", timeout=0.3).code == "timeout"
 
 
 def test_a_proxy_over_tls_that_cannot_be_trusted_is_a_tls_error(
@@ -415,18 +442,16 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, *ports: int) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(*kind, ("127.0.0.1", port)) for port in ports])
 
 
-def test_silent_addresses_share_the_time_for_one(monkeypatch: pytest.MonkeyPatch, silent_port: int) -> None:
-    resolve_to(monkeypatch, *[silent_port] * 8)
-    timeout, began = 0.5, time.monotonic()
-    assert error_of(API, timeout=timeout).code == "timeout"
-    assert time.monotonic() - began < 8 * timeout
+def test_a_silent_address_is_a_timeout(monkeypatch: pytest.MonkeyPatch, silent_port: int) -> None:
+    resolve_to(monkeypatch, silent_port)
+    assert error_of(API, timeout=0.1).code == "timeout"
 
 
-def test_a_silent_address_leaves_time_for_the_next(
+def test_seven_silent_addresses_leave_time_for_the_eighth(
     monkeypatch: pytest.MonkeyPatch, silent_port: int, wire: Wire
 ) -> None:
     wire.answer = http("good")
-    resolve_to(monkeypatch, silent_port, int(wire.url.split(":")[2].split("/")[0]))
+    resolve_to(monkeypatch, *[silent_port] * 7, int(wire.url.split(":")[2].split("/")[0]))
     with closing(client_of(API, timeout=2)) as client:
         assert client.jobs().body == b"good"
 
@@ -439,10 +464,10 @@ def test_a_host_with_many_addresses_is_tried_a_few_times(monkeypatch: pytest.Mon
 
 def test_a_resolver_that_does_not_answer_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [over.wait(30)])
-    error = error_of(API, timeout=0.5)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [over.wait()])
+    error = error_of(API, timeout=0.1)
     over.set()
-    assert (error.code, str(error)) == ("timeout", "the name of the host was not resolved in time")
+    assert error.code == "timeout"
 
 
 def test_a_thread_that_cannot_be_started_is_a_connection_error(monkeypatch: pytest.MonkeyPatch) -> None:
