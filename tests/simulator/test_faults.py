@@ -68,7 +68,7 @@ def test_a_fault_has_the_error_body_of_the_api_by_default() -> None:
 def test_a_fault_can_have_its_own_body_and_headers() -> None:
     with simulator(PLAN, at=700) as running:
         running.faults = [Fault("list", status=529, body=b"<html>", headers={"Content-Type": "text/html", "X-A": "b"})]
-        client = HTTPConnection(urlsplit(running.url).netloc, timeout=10)
+        client = HTTPConnection(urlsplit(running.url).netloc, timeout=60)
         client.request("GET", "/v1/fine-tunes", headers={"Authorization": f"Bearer {KEY}"})
         response = client.getresponse()
         assert (response.status, response.read()) == (529, b"<html>")
@@ -85,13 +85,13 @@ def test_stopping_does_not_wait_for_a_delayed_response() -> None:
         return START
 
     running = Simulator(Script([PLAN]), key=KEY, clock=clock).start()
-    running.faults = [Fault("list", latency=60)]
-    client = HTTPConnection(urlsplit(running.url).netloc, timeout=30)
+    running.faults = [Fault("list", latency=3600)]
+    client = HTTPConnection(urlsplit(running.url).netloc, timeout=60)
     client.request("GET", "/v1/fine-tunes", headers={"Authorization": f"Bearer {KEY}"})
     asked.wait()
     stopping = threading.Thread(target=running.stop)
     stopping.start()
-    stopping.join(30)
+    stopping.join(60)
     assert not stopping.is_alive()
     assert client.sock.recv(1) == b""
     client.close()
@@ -108,7 +108,7 @@ def test_a_delayed_response_says_its_delay_and_is_returned_at_once() -> None:
 def test_a_delayed_response_is_sent_after_its_delay_over_http() -> None:
     with simulator(PLAN, at=700) as running:
         running.faults = [Fault("list", latency=0.05)]
-        client = HTTPConnection(urlsplit(running.url).netloc, timeout=10)
+        client = HTTPConnection(urlsplit(running.url).netloc, timeout=60)
         before = time.monotonic()
         assert call(client, "/v1/fine-tunes")[0] == 200
         assert time.monotonic() - before >= 0.05

@@ -61,7 +61,7 @@ def test_without_a_limit_there_are_no_rate_limit_headers() -> None:
 
 def test_a_refusal_has_its_headers_over_http() -> None:
     with Simulator(Script([PLAN]), key=KEY, clock=Clock(), requests_per_minute=0) as running:
-        client = HTTPConnection(urlsplit(running.url).netloc, timeout=10)
+        client = HTTPConnection(urlsplit(running.url).netloc, timeout=60)
         client.request("GET", "/v1/fine-tunes")
         response = client.getresponse()
         response.read()
