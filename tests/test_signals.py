@@ -5,11 +5,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
 
-from exporter.simulator import Fault
+from exporter.simulator import Fault, Response
 from tests.programs import ExporterProcess, fetch, wait_for
 from tests.test_accounts import asked, metrics, reloads, simulator_of, up, write_config
 
@@ -32,8 +33,8 @@ def requested(url: str, clients: int = 2) -> Iterator[None]:
         while not over.is_set():
             try:
                 fetch(url)
-            except OSError:
-                return
+            except (OSError, HTTPException):
+                return  # it has stopped
 
     threads = [threading.Thread(target=request) for _ in range(clients)]
     for thread in threads:
@@ -67,7 +68,7 @@ def test_sigterm_under_requests_stops_the_exporter_every_time(tmp_path: Path) ->
             with ExporterProcess(f"--config.file={config}") as exporter, requested(f"{exporter.url}/-/healthy"):
                 wait_for(lambda: up(exporter) == {"a": 1})
                 exporter.signal(signal.SIGTERM)
-                assert exporter.end(seconds=10) == 0
+                assert exporter.end() == 0
 
 
 def test_the_file_is_read_once_more_after_the_last_of_several_hangups(tmp_path: Path) -> None:
@@ -86,20 +87,29 @@ def test_two_hundred_hangups_in_a_second_cause_few_reloads_and_no_requests(tmp_p
         config = write_config(tmp_path, simulator.url, "a", poll={"interval": "10m", "idle-interval": "10m"})
         with ExporterProcess(f"--config.file={config}") as exporter:
             wait_for(lambda: up(exporter) == {"a": 1})
+            began = time.monotonic()
             for _ in range(200):
                 exporter.signal(signal.SIGHUP)
                 time.sleep(0.005)  # the pace of the signals
             exporter.line("msg=reloaded")
             exporter.signal(signal.SIGTERM)
             assert exporter.end() == 0
-            assert sum("msg=reloaded" in line for line in exporter.lines) == 1
+            quiet = 0.2  # seconds without a signal before each reload: a busy machine may sleep as long between two
+            reloads = sum("msg=reloaded" in line for line in exporter.lines)
+            assert 1 <= reloads <= 1 + (time.monotonic() - began) / quiet
             assert asked(simulator, "a") == 1
 
 
 def test_the_answer_of_a_replaced_poller_changes_nothing(tmp_path: Path) -> None:
     with simulator_of("a", "b") as simulator:
         config = write_config(tmp_path, simulator.url, "a")
-        simulator.faults = [Fault("list", latency=5.0, key="key-of-a")]
+        release = threading.Event()
+
+        def late(response: Response) -> Response:
+            release.wait(60)
+            return response
+
+        simulator.faults = [Fault("list", change=late, key="key-of-a")]
         with ExporterProcess(f"--config.file={config}") as exporter:
             wait_for(lambda: asked(simulator, "a"))
             (tmp_path / "other.key").write_text("key-of-b\n")
@@ -109,7 +119,7 @@ def test_the_answer_of_a_replaced_poller_changes_nothing(tmp_path: Path) -> None
             exporter.line("msg=reloaded")
             wait_for(lambda: up(exporter) == {"a": 1})
             last = metrics(exporter).get_one("last_poll_timestamp_seconds", account="a")
-            simulator.faults = []
+            release.set()
             exporter.signal(signal.SIGHUP)  # a second reload, to wait for something that follows the late answer
             wait_for(lambda: sum("msg=reloaded" in line for line in exporter.lines) == 2)
             samples = metrics(exporter)
