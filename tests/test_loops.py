@@ -74,9 +74,16 @@ def test_a_poll_that_is_long_overdue_sets_up_to_0_and_fails_the_health_check(
     accounts.start()
     wait_for(lambda: up(store) is True)
     assert list(accounts.overdue()) == []
-    over = threading.Event()
+    hangs, over = threading.Event(), threading.Event()
+
+    def hang(_: Poller) -> float:
+        hangs.set()
+        over.wait()
+        return 0.0
+
+    monkeypatch.setattr(Poller, "poll", hang)
+    wait_for(hangs.is_set)
     monkeypatch.setattr("exporter.poller.poller._GRACE", -10.0)  # as if an hour had passed
-    monkeypatch.setattr(Poller, "poll", lambda _: over.wait(30) or 0.0)
     try:
         wait_for(lambda: up(store) is False)
         assert accounts.overdue() == ["default"]
