@@ -41,7 +41,7 @@ def test_jobs_are_shown_with_their_values(browser: Browser, wire: Wire) -> None:
         steps_completed=75,
         total_price=1_234_567_000_000,
     )
-    queued = job("ft-queued", "queued", model="m", queue_depth=1234, created_at=since(minutes=20))
+    queued = job("ft-queued", "queued", model="m", queue_depth=1234, created_at=since(hours=20))
     done = job("ft-done", "completed", created_at=since(days=5), updated_at=since(days=2))
     with showing(browser, wire, done, queued, at_work):
         assert ids(browser) == ["ft-run", "ft-queued", "ft-done"]
@@ -50,7 +50,7 @@ def test_jobs_are_shown_with_their_values(browser: Browser, wire: Wire) -> None:
             *("support\nft-run", "running", "Qwen/Qwen2.5-7B-Instruct"),
             *("37%", "in 2 h", "$1,234.57", "3 h"),
         ]
-        assert second == ["ft-queued", "queued", "m", "1,234 in queue", "", "", "20 min"]
+        assert second == ["ft-queued", "queued", "m", "1,234 in queue", "", "", "20 h"]
         assert third == ["ft-done", "completed", "unknown", "", "2 d ago", "", "5 d"]
         assert browser.run("return document.querySelector('#jobs progress').value") == 0.375
         assert text(browser, "#count") == "3 jobs"
@@ -60,7 +60,7 @@ def test_jobs_are_shown_with_their_values(browser: Browser, wire: Wire) -> None:
 def test_what_needs_attention_comes_first_and_is_counted_in_tiles_and_title(browser: Browser, wire: Wire) -> None:
     jobs = [
         running("ft-fine"),
-        job("ft-queued", "queued", created_at=since(minutes=20), total_price=0),
+        job("ft-queued", "queued", created_at=since(minutes=20)),
         running("ft-late", started_at=since(hours=5)),
         job("ft-failed", "user_error", created_at=since(days=90), updated_at=since(hours=3)),
         stuck(),
@@ -68,9 +68,8 @@ def test_what_needs_attention_comes_first_and_is_counted_in_tiles_and_title(brow
     with showing(browser, wire, *jobs):
         assert ids(browser) == ["ft-stuck", "ft-failed", "ft-late", "ft-fine", "ft-queued"]
         assert texts(browser, ".badge") == ["no progress for 5 d", "failed 3 h ago", "overdue 2 h"]
-        assert texts(browser, "#tiles button") == [
-            *("1\nstuck", "1\nfailed recently", "2\nrunning", "2\nwaiting", "$0.00\nspent this month")
-        ]
+        counts = ["1\nstuck", "1\nfailed recently", "2\nrunning", "2\nwaiting"]
+        assert texts(browser, "#tiles button")[:4] == counts
         assert browser.run("return document.title") == "1 stuck · 1 failed · Together fine-tuning"
 
 
@@ -96,12 +95,17 @@ def test_tiles_are_filters(browser: Browser, wire: Wire) -> None:
 
 
 def test_the_budget_is_shown_and_crossing_it_is_a_problem(browser: Browser, wire: Wire) -> None:
-    with showing(
-        browser, wire, job(total_price=80e9, created_at=since(seconds=1)), flags=("--alerts.budget-usd-per-month=100",)
-    ):
-        assert text(browser, "[data-group=month]") == "$80.00\nof $100.00 this month"
+    def spend(dollars: int) -> None:  # on a job that is always new, and so of this month when the next one begins
+        wire.answer = lambda connection: connection.sendall(
+            http(jobs_json(job(total_price=dollars * 10**9, created_at=since())))
+        )
+
+    with showing(browser, wire, flags=("--alerts.budget-usd-per-month=100",)):
+        spend(80)
+        expected = "$80.00\nof $100.00 this month"
+        refreshed(browser, lambda: text(browser, "[data-group=month]") == expected)
         assert browser.run("return document.querySelector('#meter').value") == 0.8
-        wire.answer = http(jobs_json(job(total_price=1200e9, created_at=since(seconds=1))))
+        spend(1200)
         said = refreshed(browser, lambda: text(browser, "#problems"))
         assert said == "Account default: $1,200.00 of $100.00 spent this month: over budget."
 
@@ -164,7 +168,7 @@ def test_accounts_fold_into_a_line_while_all_is_well(browser: Browser, wire: Wir
 def test_the_page_asks_the_exporter_alone_and_the_console_stays_silent(browser: Browser, wire: Wire) -> None:
     with showing(browser, wire, job("ft-1", wandb_url="https://wandb.ai/x")) as exporter:
         resources = "return performance.getEntriesByType('resource').map(entry => entry.name)"
-        wait_for(lambda: browser.run(resources).count(f"{exporter.url}/jobs.json") >= 2)
+        refreshed(browser, lambda: browser.run(resources).count(f"{exporter.url}/jobs.json") >= 2)
         requested = [url for url in browser.requested() if not url.startswith("data:")]
         files = ("/", "/page.css", "/common.js", "/jobs.js", "/jobs.json")
         assert set(requested) == {exporter.url + path for path in files}
@@ -180,7 +184,7 @@ def proxying(url: str, prefix: str) -> Iterator[str]:
             if not self.path.startswith(prefix):
                 self.send_error(404)
                 return
-            with urllib.request.urlopen(f"{url}/{self.path.removeprefix(prefix)}", timeout=10) as answer:
+            with urllib.request.urlopen(f"{url}/{self.path.removeprefix(prefix)}", timeout=60) as answer:
                 body = answer.read()
                 self.send_response(answer.status)
                 for name in ("Content-Type", "Content-Length", "Content-Security-Policy"):
