@@ -17,7 +17,7 @@ from tests.support import KEY, NOW, Wire, http, job, jobs_json, parse
 
 def run(*flags: str, **env: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "exporter", *flags]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **env}, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **env}, timeout=180, check=False)
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def running(harness: Harness) -> Iterator[threading.Thread]:
         yield thread
     finally:
         harness.poller.stop()
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
 
@@ -242,7 +242,7 @@ def test_the_answer_to_a_poller_that_was_replaced_meanwhile_changes_nothing_and_
     before = harness.store.read()
     thread = threading.Thread(target=harness.poller.run)
     thread.start()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
     assert harness.store.read() is before
 

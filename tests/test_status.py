@@ -26,7 +26,7 @@ STATUS = (sys.executable, "-m", "exporter", "status")
 def run(*flags: str, **env: str) -> subprocess.CompletedProcess[str]:
     """The command with its output in a pipe."""
     environ = {**os.environ, "TOGETHER_API_KEY": KEY, **env}
-    return subprocess.run([*STATUS, *flags], capture_output=True, text=True, env=environ, timeout=60, check=False)
+    return subprocess.run([*STATUS, *flags], capture_output=True, text=True, env=environ, timeout=180, check=False)
 
 
 @contextmanager
@@ -159,7 +159,7 @@ def in_terminal(columns: int, **env: str) -> str:
         except OSError:
             pass  # how a terminal on Linux ends
         os.close(ours)
-        process.wait(60)
+        process.wait(180)
     return written.decode()
 
 
