@@ -30,6 +30,7 @@ def watched(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Accou
     threading.Thread(target=accounts.watch, daemon=True).start()
     yield accounts, store
     accounts.configure({})
+    wait_for(lambda: "poll default" not in {thread.name for thread in threading.enumerate()})  # or it logs elsewhere
 
 
 def up(store: Store) -> bool | None:
