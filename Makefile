@@ -2,9 +2,10 @@ PYTHON ?= python3
 RUN := .venv-run#   what running needs
 DEV := .venv#       and what testing, checking and releasing need
 FUZZ_MINUTES ?= 5
+EVENTS ?= 500
 LOCK := CUSTOM_COMPILE_COMMAND="make lock" $(DEV)/bin/pip-compile --quiet --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links
 
-.PHONY: demo run test test-fast fuzz fleets check bench load docs kubernetes lock tools release-check clean
+.PHONY: demo run test test-fast fuzz soak fleets check bench load docs kubernetes lock tools release-check clean
 
 demo: $(RUN)/ready ## the exporter against a simulated account: http://localhost:10124/
 	@echo 'Starting the exporter with a simulated account on http://localhost:10124/ (Ctrl-C stops it)'
@@ -23,6 +24,9 @@ fuzz: $(DEV)/ready ## property tests with random input for FUZZ_MINUTES; .hypoth
 	@end=$$(( $$(date +%s) + 60 * $(FUZZ_MINUTES) )); while [ "$$(date +%s)" -lt "$$end" ]; do \
 		$(DEV)/bin/python -m pytest -n auto -m hypothesis --hypothesis-profile=fuzz --quiet || exit 1; \
 	done
+
+soak: $(DEV)/ready ## EVENTS random faults of the API, proxies and network; SEED=N replays a run
+	$(DEV)/bin/python -m tests.soak --events=$(EVENTS) $(if $(SEED),--seed=$(SEED))
 
 fleets: $(DEV)/ready ## the exporter watches 200 random fleets for a week each, in virtual time
 	$(DEV)/bin/python -m tests.fleets

@@ -18,8 +18,8 @@ class Authority:
             *("-subj", f"/CN={name}", "-keyout", str(self._key), "-out", str(self.certificate)),
         )
 
-    def issue(self, name: str, *names: str) -> tuple[Path, Path]:
-        """A certificate for these subject alternative names (`DNS:localhost`), and its key."""
+    def issue(self, name: str, *names: str, days: int = 2) -> tuple[Path, Path]:
+        """A certificate for these subject alternative names (`DNS:localhost`), valid for so long, and its key."""
         certificate, key, request = (self._folder / f"{name}.{kind}" for kind in ("pem", "key", "csr"))
         extensions = self._folder / f"{name}.ext"
         extensions.write_text("\n".join([_EXTENSIONS, f"subjectAltName={','.join(names)}" if names else ""]))
@@ -28,7 +28,7 @@ class Authority:
             *("-subj", f"/CN={name}", "-keyout", str(key), "-out", str(request)),
         )
         self._run(
-            *("x509", "-req", "-in", str(request), "-days", "2", "-extfile", str(extensions)),
+            *("x509", "-req", "-in", str(request), "-days", str(days), "-extfile", str(extensions)),
             *("-CA", str(self.certificate), "-CAkey", str(self._key), "-CAcreateserial", "-out", str(certificate)),
         )
         return certificate, key
