@@ -49,7 +49,7 @@ class AccountConfig:
 
     def _key_source(self, redact: Redaction) -> Callable[[], str]:
         if self.account.api_key_file:
-            file = KeyFile(self.account.api_key_file)
+            file = KeyFile(self.account.api_key_file, f"the API key file of account {self.account.name}")
 
             def read() -> str:
                 key = file()

@@ -51,7 +51,7 @@ def test_once_exits_1_where_the_poll_failed(simulator: Simulator) -> None:
         ),
         ([], {"TOGETHER_API_KEY": "two words"}, "TOGETHER_API_KEY holds something other than one word of printable"),
         ([], {"TOGETHER_API_KEY": "a\nb"}, "TOGETHER_API_KEY holds something other than one word of printable ASCII"),
-        ([], {"TOGETHER_API_KEY_FILE": "/nowhere"}, "/nowhere: No such file or directory"),
+        ([], {"TOGETHER_API_KEY_FILE": "/nowhere"}, "the API key file of account default: No such file or directory"),
         (["--poll.interval=x"], {"TOGETHER_API_KEY": "k"}, "--poll.interval: must be a duration"),
         (["--config.check", "--log.level=x"], {"TOGETHER_API_KEY": "k"}, "--log.level: must be"),
     ],

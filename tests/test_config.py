@@ -207,6 +207,7 @@ def test_settings_cannot_be_changed() -> None:
         ("--poll.inter=30s", "--poll.inter: is not a flag; did you mean --poll.interval?"),
         ("--poll.interval", "--poll.interval: needs a value (DURATION)"),
         ("--colour=red", "--colour: is not a flag; see --help"),
+        (f"--together.api-key{'5' * 40}", "there is an argument that is not a flag; see --help"),
         ("--no-once=true", "--no-once: is not a flag; did you mean"),
         ("--once=maybe", "--once: must be true or false, not 'maybe'"),
         ("once", "there is an argument that is not a flag; see --help"),
@@ -369,9 +370,9 @@ def test_an_invalid_file_is_one_line_that_names_the_place(tmp_path: Path, text: 
     assert line.startswith(message)
 
 
-def test_an_unknown_character_of_a_key_cannot_break_the_line(tmp_path: Path) -> None:
+def test_a_key_that_is_no_name_is_not_shown(tmp_path: Path) -> None:
     [line] = file_errors(tmp_path, '"a\\nb\\ud800\\e[31m": 1')
-    assert line.startswith(r"c.yml:1: a\nb\ud800\x1b[31m: is not a setting")
+    assert line.startswith("c.yml:1: …: is not a setting")
 
 
 def test_aliases_of_aliases_are_bounded(tmp_path: Path) -> None:
@@ -395,7 +396,7 @@ def test_accounts_can_share_settings_by_alias_and_by_merge(tmp_path: Path) -> No
 
 
 def test_a_file_that_is_not_there_is_the_only_error_even_if_it_may_have_had_the_keys() -> None:
-    assert errors("--config.file=nowhere.yml", TOGETHER_API_KEY="") == ["nowhere.yml: No such file or directory"]
+    assert errors("--config.file=nowhere.yml", TOGETHER_API_KEY="") == ["--config.file: No such file or directory"]
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev/null"])
@@ -406,7 +407,7 @@ def test_a_device_is_not_read(path: str) -> None:
 def test_a_pipe_or_a_folder_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert errors(f"--config.file={tmp_path}/pipe") == [f"{tmp_path}/pipe: not a regular file"]
-    assert errors(f"--config.file={tmp_path}") == [f"{tmp_path}: Is a directory"]
+    assert errors(f"--config.file={tmp_path}") == ["--config.file: Is a directory"]
 
 
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "poll:\naccounts:\n", "poll: {interval: }\n", "---\n...\n"])

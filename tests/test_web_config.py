@@ -549,7 +549,7 @@ def test_a_file_without_settings_is_plain_http_without_passwords(serve: Serve, t
         (f"tls_server_config: {{{PAIR}, curve_preferences: [CurveP256, X25519]}}", "can have only one curve"),
         (f"tls_server_config: {{{PAIR}, curve_preferences: [secp256k1]}}", "must be one of CurveP256, CurveP384"),
         (f"tls_server_config: {{{PAIR}, prefer_server_cipher_suites: maybe}}", "must be a valid boolean"),
-        ("http_server_config: {headers: {Server: x}}", "'Server' cannot be set, only Content-Security-Policy"),
+        ("http_server_config: {headers: {Server: x}}", "Server cannot be set, only Content-Security-Policy"),
         ("http_server_config: {headers: {X-Frame-Options: allow}}", "must be one of deny, sameorigin"),
         ('http_server_config: {headers: {X-XSS-Protection: "a\\r\\nb: c"}}', "must be printable ASCII"),
         ("rate_limit:\n  burst: 1\n  interval: fast", "3: rate_limit.interval: must be a duration such as 1s"),

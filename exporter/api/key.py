@@ -27,11 +27,13 @@ def clean_key(text: str, source: str) -> str:
 class KeyFile:
     """A file with an API key, read at every call, so that a rotated key is picked up.
 
-    While the file cannot be used, the last key stays. `BadKeyError` if there is none to begin with.
+    While the file cannot be used, the last key stays. `BadKeyError`, naming `source` and not the path, which may be a
+    key in the wrong place, if there is none to begin with.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, source: str) -> None:
         self._path = path
+        self._source = source
         self._key, public = self._read()
         self._problem = ""
         if public:
@@ -54,15 +56,15 @@ class KeyFile:
             with open(self._path, "rb", buffering=0, opener=_open_without_waiting) as file:
                 mode = os.fstat(file.fileno()).st_mode
                 if not stat.S_ISREG(mode):
-                    raise BadKeyError(f"{self._path}: not a regular file")
+                    raise BadKeyError(f"{self._source}: not a regular file")
                 content = file.read(_MAX_FILE_BYTES + 1)
         except OSError as error:
-            raise BadKeyError(f"{self._path}: {error.strerror}") from None
+            raise BadKeyError(f"{self._source}: {error.strerror}") from None
         except ValueError as error:  # a NUL in the path
-            raise BadKeyError(f"{str(self._path)!r}: {error}") from None
+            raise BadKeyError(f"{self._source}: {error}") from None
         if len(content) > _MAX_FILE_BYTES:
-            raise BadKeyError(f"{self._path}: larger than {_MAX_FILE_BYTES} bytes")
-        return clean_key(content.decode(errors="replace"), str(self._path)), bool(mode & stat.S_IROTH)
+            raise BadKeyError(f"{self._source}: larger than {_MAX_FILE_BYTES} bytes")
+        return clean_key(content.decode(errors="replace"), self._source), bool(mode & stat.S_IROTH)
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

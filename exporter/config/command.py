@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+from exporter.config.errors import named
 from exporter.config.given import Given
 from exporter.config.settings import Setting, settings
 
@@ -62,9 +63,9 @@ def read_flags(argv: Sequence[str]) -> tuple[dict[str, Given], list[str]]:
 
 
 def _unknown(flag: str, known: list[str]) -> str:
-    if not flag.startswith("--"):
+    if not flag.startswith("--") or named(flag) != flag:
         return "there is an argument that is not a flag; see --help"
-    similar = get_close_matches(flag[:80], known, n=1)
+    similar = get_close_matches(flag, known, n=1)
     return f"{flag}: is not a flag; {f'did you mean {similar[0]}?' if similar else 'see --help'}"
 
 

@@ -1,9 +1,12 @@
 """What the configuration raises, and how text that somebody else wrote is shown in it."""
 
+import re
+
 from typing_extensions import override
 
 _LONGEST_LINE = 500
-_LONGEST_VALUE = 80
+_LONGEST_VALUE = 16  # keys are longer
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,16}|[A-Za-z._-]{1,60}")  # and have digits
 
 
 class ConfigError(Exception):
@@ -23,7 +26,12 @@ def _one_line(text: str) -> str:
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
+def named(text: str) -> str:
+    """What somebody wrote in place of a name; `…` if it may be a secret."""
+    return text if _NAME.fullmatch(text) else "…"
+
+
 def shown(value: object) -> str:
-    """`, not 'value'`, the end of an error; empty if the value is long, unprintable or may contain a password."""
+    """`, not 'value'`, the end of an error; empty if the value is unprintable or may be a secret."""
     showable = isinstance(value, str) and len(value) <= _LONGEST_VALUE and value.isprintable() and "@" not in value
     return f", not {value!r}" if showable else ""

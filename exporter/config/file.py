@@ -145,8 +145,10 @@ def _not_yaml(path: Path, error: Exception) -> str:
     if isinstance(error, yaml.MarkedYAMLError):
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         problem = error.problem or ""
-        if isinstance(error, ComposerError):
-            problem = problem.partition("'")[0].strip()  # it quotes what follows a `*`: this may be part of a key
+        if isinstance(error, ComposerError) or "tag handle" in problem:
+            problem = problem.partition("'")[
+                0
+            ].strip()  # it quotes what follows a `*` or `!`: this may be part of a key
         return f"{path}:{line}: not YAML: {problem}"
     if isinstance(error, ReaderError):
         return f"{path}: not YAML: character U+{error.character:04X} is not allowed"
@@ -160,8 +162,8 @@ def _text(path: Path) -> str:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ConfigError(f"{path}: not a regular file")
             data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
+    except OSError as error:  # without the path, which may be a key in the wrong place
+        raise ConfigError(f"--config.file: {error.strerror}") from None
     if len(data) > MAX_BYTES:
         raise ConfigError(f"{path}: larger than 1 MiB")
     try:

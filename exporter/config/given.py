@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from exporter.config.errors import named
+
 Place = tuple[str | int, ...]
 """The way to a value inside another: keys and indices."""
 
 
 def dotted(place: Place) -> str:
     """The place as a user writes it: `accounts[1].name`."""
-    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in place).removeprefix(".")
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{named(key)}" for key in place).removeprefix(".")
 
 
 @dataclass(frozen=True, slots=True)

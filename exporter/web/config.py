@@ -22,6 +22,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from yaml.composer import ComposerError
 
 from exporter.web.errors import WebConfigError
 
@@ -29,6 +30,7 @@ _MAX_BYTES = 2**20
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"0|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+")
 _PART = re.compile(r"([0-9.]+)([a-zµ]+)")
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,16}|[A-Za-z._-]{1,60}")  # a secret is longer, or has other characters
 _BCRYPT = re.compile(r"\$2[abxy]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
 
 # Go's names of the cipher suites that it considers secure. Those of TLS 1.3 can be named and have no effect, as in Go.
@@ -91,7 +93,7 @@ def _hash(text: SecretStr) -> SecretStr:
 def _known_headers(headers: dict[str, str]) -> dict[str, str]:
     for name, value in headers.items():
         if name not in _HEADERS:
-            raise ValueError(f"{name!r} cannot be set, only {', '.join(_HEADERS)}")
+            raise ValueError(f"{_named(name)} cannot be set, only {', '.join(_HEADERS)}")
         if _HEADERS[name] and value not in _HEADERS[name]:
             raise ValueError(f"{name} must be one of {', '.join(_HEADERS[name])}")
         if not value.isascii() or not value.isprintable():
@@ -208,13 +210,18 @@ def load_web_config(path: Path) -> WebConfig:
         content = yaml.BaseLoader("").construct_document(node) if node else {}
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise WebConfigError(f"{path}:{line}: {error.problem}") from None
+        problem = str(error.problem)
+        if isinstance(error, ComposerError) or "tag handle" in problem:
+            problem = problem.partition("'")[0].strip()  # it quotes what follows a `*` or `!`
+        raise WebConfigError(f"{path}:{line}: {problem}") from None
     except (yaml.YAMLError, RecursionError, ValueError):
         raise WebConfigError(f"{path}: not a YAML file") from None
     except OSError as error:
-        raise WebConfigError(f"{path}: {error.strerror}") from None
+        raise WebConfigError(
+            f"--web.config.file: {error.strerror}"
+        ) from None  # the path may be a key in the wrong place
     if duplicate := next(_duplicates(node), None):
-        raise WebConfigError(f"{path}:{duplicate.start_mark.line + 1}: {duplicate.value}: duplicate key")
+        raise WebConfigError(f"{path}:{duplicate.start_mark.line + 1}: {_named(duplicate.value)}: duplicate key")
     try:
         config = WebConfig.model_validate(_without_blanks(content))
     except ValidationError as error:
@@ -262,10 +269,15 @@ def _line(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:
 
 def _message(error: Any) -> str:
     """What is wrong, with the name of the setting and never its value."""
-    name = ".".join(str(part) for part in error["loc"] if part != "[key]")
+    name = ".".join(_named(str(part)) for part in error["loc"] if part != "[key]")
     message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     problem = "unknown key" if error["type"] == "extra_forbidden" else message
     return f"{name}: {problem}" if name else problem
+
+
+def _named(text: str) -> str:
+    """What somebody wrote in place of a name; `…` if it may be a secret."""
+    return text if _NAME.fullmatch(text) else "…"
 
 
 def _resolved(config: WebConfig, folder: Path) -> WebConfig:
