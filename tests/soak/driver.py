@@ -16,7 +16,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.certificates import Authority
 from tests.programs import ExporterProcess, Program, fetch, wait_for
-from tests.soak.faults import FAULTS
+from tests.soak.faults import FAULTS, UNKNOWN_HOST
 from tests.soak.plan import WAYS, Event, Step
 from tests.soak.upstream import NO_FAULT, Fault, Job, Jobs, Upstream, context
 from tests.support import PREFIX, Samples, parse
@@ -103,7 +103,7 @@ def _soaking(folder: Path, seed: int) -> Iterator["Soak"]:
             f"{scheme}_proxy": f"http://{_PROXY_USER}@127.0.0.1:{upstreams[way].port}"
             for scheme, way in (("http", "proxy"), ("https", "tunnel"))
         }
-        none = dict.fromkeys(("no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"), "")
+        direct = dict.fromkeys(("no_proxy", "NO_PROXY"), UNKNOWN_HOST)  # it must be looked up here
         config, clock = folder / "exporter.yml", folder / "clock"
         clock.write_text("0")
         soak = Soak(folder, config, clock, upstreams)
@@ -115,7 +115,7 @@ def _soaking(folder: Path, seed: int) -> Iterator["Soak"]:
                 *_FLAGS,
                 REQUESTS_CA_BUNDLE=str(ours.certificate),
                 **proxies,
-                **none,
+                **direct,
             )
         )
         soak.settle()

@@ -10,6 +10,7 @@ from typing import Any
 from tests.soak.upstream import Answer, Call, Fault, Job, listed
 from tests.support import http
 
+UNKNOWN_HOST = "nowhere.invalid"
 ELSEWHERE = "http://elsewhere.invalid/v1"
 MEBIBYTE = 2**20
 
@@ -284,7 +285,7 @@ ODD: Mapping[str, Fault] = {
 
 NETWORK: Mapping[str, Fault] = {
     "a closed port": Fault(codes=_CONNECTION, closed=True),
-    "an unknown host": Fault(codes=_code("connection", "timeout"), url="//nowhere.invalid/v1", ways=("plain", "tls")),
+    "an unknown host": Fault(codes=_code("connection", "timeout"), url=f"//{UNKNOWN_HOST}/v1", ways=("plain", "tls")),
     **{
         f"a certificate that is {name}": Fault(codes=_code("tls"), certificate=name, ways=("tls", "tunnel"))
         for name in ("for another host", "expired", "self-signed", "from a stranger")
