@@ -36,7 +36,7 @@ check: $(DEV)/ready ## format, lint and types
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/mypy
 
-bench: $(DEV)/ready ## speed and size, as ratios
+bench: $(DEV)/ready ## speed and size, next to nginx and other exporters (about 15 minutes)
 	$(DEV)/bin/python -m tests.bench
 
 load: $(DEV)/ready ## scrapes while 2,000 hostile clients of each kind are connected
@@ -78,6 +78,7 @@ GO_TOOLS := \
 	github.com/prometheus/prometheus/cmd/promtool@v0.316.0 \
 	github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0 \
 	helm.sh/helm/v3/cmd/helm@v3.22.0
+JSON_EXPORTER := github.com/prometheus-community/json_exporter
 OPERATOR := github.com/prometheus-operator/prometheus-operator@v0.85.0
 
 tools: ## the tools written in Go that some tests need (several minutes, needs Go 1.26)
@@ -86,6 +87,12 @@ tools: ## the tools written in Go that some tests need (several minutes, needs G
 	done
 	@folder=$$(go mod download -json $(OPERATOR) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p'); \
 	mkdir -p .tools/crds && cp --no-preserve=mode "$$folder"/example/prometheus-operator-crd/*.yaml .tools/crds/
+
+# Only `make bench` runs it. A module of its own, because `go install` would also look for other versions.
+.tools/json_exporter: ## what the exporter is compared with (some minutes, needs Go)
+	@mkdir -p .tools/src
+	@printf 'module tools\n\nrequire %s v0.7.0\n' $(JSON_EXPORTER) > .tools/src/go.mod
+	cd .tools/src && nice go build -mod=mod -o ../json_exporter $(JSON_EXPORTER)
 
 clean: ## removes what the other targets made, except .tools and .hypothesis
 	rm -rf $(RUN) $(DEV) .mypy_cache .pytest_cache .ruff_cache dist

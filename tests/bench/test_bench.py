@@ -1,0 +1,40 @@
+"""The benchmark runs, and what it finds is not far from what it should be; the limits leave room for a busy machine."""
+
+import pytest
+
+from tests.bench.measure import Figures, growth, measure
+from tests.bench.table import PAGE, TARGETS, table, targets
+
+
+@pytest.fixture(scope="module")
+def figures() -> Figures:
+    """Those of a short list, measured in a hurry."""
+    return measure("live", 100, quick=True)
+
+
+def test_rendering_costs_less_than_with_prometheus_client(figures: Figures) -> None:
+    assert figures["first page / `generate_latest`"] < 1
+
+
+def test_a_page_after_a_change_costs_less_than_the_first(figures: Figures) -> None:
+    assert figures["page after 1 % changed / first page"] < 0.8
+
+
+def test_the_start_costs_little_more_than_importing_the_dependencies(figures: Figures) -> None:
+    assert figures["start to the first scrape with jobs / import of the dependencies"] < 3
+
+
+def test_every_target_is_measured(figures: Figures) -> None:
+    assert {name for name, _, _ in TARGETS if not name.startswith("scrape, ")} <= figures.keys()
+
+
+def test_the_tables_have_a_row_for_each_figure_and_for_each_target(figures: Figures) -> None:
+    found = {("live", 100): figures, ("live", 10_000): figures, ("live", 100_000): figures}
+    assert {line.split("|")[1].strip() for line in table(found).splitlines()[2:]} == figures.keys()
+    assert len(targets(found).splitlines()) == 2 + len(figures.keys() & {name for name, _, _ in TARGETS}) + 2
+    assert set(growth(found).values()) == {1.0}
+
+
+def test_the_page_in_the_docs_has_room_for_the_tables() -> None:
+    text = PAGE.read_text()
+    assert all(text.index(f"<!-- {name} -->\n") < text.index(f"<!-- /{name} -->\n") for name in ("targets", "figures"))
