@@ -42,7 +42,7 @@ bench: $(DEV)/ready ## speed and size, next to nginx and other exporters (about 
 load: $(DEV)/ready ## scrapes while 2,000 hostile clients of each kind are connected
 	$(DEV)/bin/python -m tests.load
 
-docs: $(DEV)/ready ## what is generated: docs, the tables of README.md, dashboards, the screenshot
+docs: $(DEV)/ready ## what is generated: docs, dashboards, the screenshot
 	$(DEV)/bin/python -m docs.generate
 	$(DEV)/bin/python -m grafana.build
 	$(DEV)/bin/python -m docs.screenshot

@@ -1,4 +1,4 @@
-"""Writes what follows from the code: docs/metrics.md, docs/configuration.md and the tables of README.md."""
+"""Writes what follows from the code: docs/metrics.md, docs/configuration.md and the table of docs/alerting.md."""
 
 import json
 import re
@@ -10,14 +10,13 @@ import yaml
 
 from exporter.config import AccountEntry, Setting, settings
 from exporter.config.validators import write_duration
-from exporter.metrics import PREFIX, ROWS, Row, Scope, samples
+from exporter.metrics import ROWS, Row, Scope, samples
 from exporter.models import parse_job, parse_jobs, parse_training
 from exporter.simulator import Plan, job, live, training_rows
 from exporter.state import AccountView, Call, DetailsAnswered, Event, ListAnswered, RowsAnswered
 from exporter.statuses import STATUSES, UNKNOWN
 
 HERE = Path(__file__).parent
-README = HERE.parent / "README.md"
 
 ACCOUNTS = (HERE / "accounts.yml").read_text()
 
@@ -30,23 +29,6 @@ SECTIONS: Mapping[tuple[Scope, bool], tuple[str, str]] = {
     (Scope.EXPORTER, True): ("Exporter", "The standard `process_*` metrics are exported too."),
 }
 """By scope and whether the metrics are lasting: the title, and when they are present."""
-MAIN_METRICS = (
-    "up",
-    "jobs",
-    "queue_depth",
-    "price_usd",
-    "month_price_usd",
-    "tokens",
-    "epochs_completed",
-    "job_info",
-    "job_status",
-    "job_progress_ratio",
-    "job_estimated_completion_timestamp_seconds",
-    "job_price_usd",
-    "job_queue_depth",
-    "rejected_jobs",
-    "api_requests_total",
-)
 
 
 def documents() -> dict[Path, str]:
@@ -54,15 +36,22 @@ def documents() -> dict[Path, str]:
     return {
         HERE / "metrics.md": _metrics(),
         HERE / "configuration.md": _configuration(),
-        README: _readme(README.read_text()),
+        HERE / "alerting.md": _alerting((HERE / "alerting.md").read_text()),
     }
 
 
 def _metrics() -> str:
     parts = [
         "# Metrics\n\n"
-        "Generated from `exporter/metrics/table.py` and `exporter/statuses.py` by `make docs`. The API's field that a\n"
-        "metric is read from is in parentheses. A value that the API does not give has no sample; it is never 0.\n"
+        "This page lists every metric, its labels, and the field of the API that it is read from.\n\n"
+        "Generated from `exporter/metrics/table.py` and `exporter/statuses.py` by `make docs`. The API's field is in\n"
+        "parentheses. A value that the API does not give has no sample; it is never 0.\n\n"
+        "`job_info` has the names of a job. Join it to add them to another metric:\n\n"
+        "```promql\n"
+        "together_finetune_job_progress_ratio\n"
+        "  * on (account, job_id, instance) group_left (model, suffix) together_finetune_job_info\n"
+        "```\n\n"
+        "[Metrics by question](questions.md) has more queries.\n"
     ]
     for (scope, lasting), (title, about) in SECTIONS.items():
         rows = [row for row in ROWS if (row.scope, row.lasting) == (scope, lasting)]
@@ -130,16 +119,31 @@ def _configuration() -> str:
     )
     return (
         "# Configuration\n\n"
+        "This page lists every setting, with its flag, environment variable, default and key in the file.\n\n"
         "Generated from `exporter/config/settings.py` by `make docs`. Flags override environment variables, which\n"
         "override the file, which overrides the defaults.\n\n"
-        "- The file is YAML with the same names: `poll: {interval: 30s}`.\n"
+        "- The file is YAML with the same names: `--poll.interval=30s` is `poll: {interval: 30s}`. Dashes and\n"
+        "  underscores in keys are the same.\n"
+        "- The variable of a flag is its name in upper case: `--poll.interval` is `TOGETHER_EXPORTER_POLL_INTERVAL`.\n"
+        "  An empty variable is not set.\n"
         "- A switch is `--flag`, `--no-flag` or `--flag=true|false`.\n"
         "- A repeatable flag takes several values from one variable, separated by spaces, or from a list in the file.\n"
         "  For `--alerts.stuck-after` these are `queued=3h,running=90m` and a mapping:\n"
         "  `alerts: {stuck-after: {queued: 3h, running: 90m}}`.\n"
         "- Durations are written as in Prometheus: `90s`, `1h30m`, `7d`. The longest is `10y`.\n"
-        "- The API key is only read from `TOGETHER_API_KEY` or from a file.\n\n"
-        "`--config.check` reports every error with the flag, the variable, or the file and line. `--poll.interval`\n"
+        "- The API key is only read from `TOGETHER_API_KEY` or from a file.\n"
+        "- [command.md](command.md#environment-variables) has the variables that are not settings, such as proxies.\n\n"
+        "```yaml\n"
+        "poll: {interval: 1m}\n"
+        "training: {enabled: true}\n"
+        "alerts:\n"
+        "  stuck-after: {queued: 3h, running: 90m}\n"
+        "  budget-usd-per-month: 5000\n"
+        "web:\n"
+        "  listen-address: [':10124', '[::1]:10125']\n"
+        "```\n\n"
+        "`--config.check` reports every error with the flag, the variable, or the file and line, and warns of\n"
+        "variables that start with `TOGETHER_EXPORTER_…` and are no settings. `--poll.interval`\n"
         "and `--poll.idle-interval` must not be longer than `--poll.max-staleness`, and `--poll.interval` must not be\n"
         "longer than a threshold of `--alerts.stuck-after` or than `--alerts.failure-window`.\n\n"
         + _table(("flag", "takes", "default", "meaning", "environment variable"), cells)
@@ -159,22 +163,8 @@ def _default(setting: Setting) -> str:
     return f"`{setting.default}`".replace(",", "` `") if setting.default else ""
 
 
-def _readme(text: str) -> str:
-    flags = _table(
-        ("flag", "default", "meaning"),
-        ((f"`--{setting.flag}`", _default(setting), setting.help) for setting in settings()),
-    )
-    by_name = {row.name: row for row in ROWS}
-    metrics = _table(
-        ("metric", "labels", "meaning"),
-        (
-            (f"`{row.name}`", " ".join(f"`{label}`" for label in row.labels), row.help)
-            for row in (by_name[PREFIX + name] for name in MAIN_METRICS)
-        ),
-    )
-    for name, table in (("flags", flags), ("metrics", metrics), ("alerts", _alerts())):
-        text = re.sub(f"(<!-- {name} -->\n).*(<!-- /{name} -->\n)", rf"\g<1>{table}\g<2>", text, flags=re.DOTALL)
-    return text
+def _alerting(text: str) -> str:
+    return re.sub("(<!-- alerts -->\n).*(<!-- /alerts -->\n)", rf"\g<1>{_alerts()}\g<2>", text, flags=re.DOTALL)
 
 
 def _alerts() -> str:
@@ -185,7 +175,7 @@ def _alerts() -> str:
         ("alert", "severity", "for", "meaning"),
         (
             (
-                f"[{name}](docs/runbooks/{name}.md)",
+                f"[{name}](runbooks/{name}.md)",
                 rule["labels"]["severity"],
                 rule.get("for", "0m"),
                 _meaning(about[name]),

@@ -522,7 +522,7 @@ def test_the_documented_accounts_are_valid() -> None:
     documented = Path(__file__).parent.parent / "docs/accounts.yml"
     found = load(f"--config.file={documented}", PRODUCT_TOGETHER_API_KEY="k").effective_accounts()
     assert [account.name for account in found] == ["research", "product"]
-    assert documented.read_text() in (documented.parent.parent / "README.md").read_text()
+    assert documented.read_text() in documented.with_name("configuration.md").read_text()
 
 
 # -------------------------------------------------------------------------------------------------------------- secrets

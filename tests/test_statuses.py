@@ -81,7 +81,6 @@ def test_a_new_status_has_a_colour_and_a_place_by_its_phase_on_the_dashboards(ma
 def test_a_new_status_is_in_the_docs(made_up: dict[str, Any]) -> None:
     assert "| `validating` | waiting | no | `5m` |" in made_up["docs"]["metrics.md"]
     assert "`validating=5m`" in made_up["docs"]["configuration.md"]
-    assert "`validating=5m`" in made_up["docs"]["README.md"]
 
 
 def test_a_new_status_has_one_alert_about_stuck_jobs(made_up: dict[str, Any]) -> None:
