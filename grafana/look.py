@@ -1,4 +1,4 @@
-"""The look of every dashboard: colours, statuses, panels, variables, links, the grid."""
+"""The look of every dashboard: colours, statuses, queries, panels."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle
@@ -10,15 +10,16 @@ from grafana_foundation_sdk.builders import (
     common,
     dashboard,
     gauge,
+    heatmap,
     prometheus,
     stat,
     statetimeline,
     table,
     timeseries,
 )
-from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import common as options
 from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from exporter.statuses import STATUSES, UNKNOWN, Phase
@@ -48,14 +49,23 @@ STATUS_COLOURS: Mapping[str, str] = dict(_colours())
 STATUS_NUMBERS = {status: number for number, status in enumerate(STATUS_COLOURS)}
 
 DATASOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
-TAG = "together-finetune"
-UIDS = {name: f"{TAG}-{name}" for name in ("fleet", "job", "exporter")}
 WIDTH = 24  # of Grafana's grid
 
 Property = model.DynamicConfigValue
 Query = prometheus.Dataquery
-Panel = TypeVar("Panel", bargauge.Panel, gauge.Panel, stat.Panel, statetimeline.Panel, table.Panel, timeseries.Panel)
+Panel = TypeVar(
+    "Panel",
+    bargauge.Panel,
+    dashboard.Panel,
+    gauge.Panel,
+    heatmap.Panel,
+    stat.Panel,
+    statetimeline.Panel,
+    table.Panel,
+    timeseries.Panel,
+)
 Step = tuple[float, str]  # a threshold: from that value on, that colour
+DURATION = (Property("unit", "dtdurations"), Property("decimals", 1))  # "1 day, 23 hours" rather than "1 day"
 
 
 # ----------------------------------------------------------------------------------------------------------- queries
@@ -74,6 +84,16 @@ def now(expression: str, legend: str = "__auto") -> Query:
 def rows(expression: str) -> Query:
     """A query whose series become the rows of a table."""
     return Query().expr(expression).format(PromQueryFormat.TABLE).instant()
+
+
+def rows_over_time(expression: str) -> Query:
+    """A query whose samples become the rows of a table."""
+    return Query().expr(expression).format(PromQueryFormat.TABLE).range()
+
+
+def buckets(expression: str) -> Query:
+    """A query for the buckets of a histogram over time."""
+    return Query().expr(expression).legend_format("{{le}}").format(PromQueryFormat.HEATMAP).range()
 
 
 # ------------------------------------------------------------------------------------------------- statuses and steps
@@ -122,11 +142,21 @@ def colour(value: str) -> Property:
 # ------------------------------------------------------------------------------------------------------------- panels
 
 
-def _common(panel: Panel, title: str, about: str, queries: Sequence[Query], size: tuple[int, int], empty: str) -> Panel:
+def _common(
+    panel: Panel,
+    title: str,
+    about: str,
+    queries: Sequence[Query],
+    size: tuple[int, int],
+    empty: str,
+    unit: str = "short",
+) -> Panel:
     for ref_id, query in zip(ascii_uppercase, queries, strict=False):
         query.ref_id(ref_id).datasource(DATASOURCE)
     panel.title(title).description(about).datasource(DATASOURCE).no_value(empty).span(size[0]).height(size[1])
-    return panel.targets(list(queries))
+    if unit in ("s", "dtdurations"):
+        panel.decimals(1)
+    return panel.unit(unit).targets(list(queries))
 
 
 def _last() -> common.ReduceDataOptions:
@@ -137,7 +167,7 @@ def figure(
     title: str, about: str, *queries: Query, unit: str = "short", empty: str, size: tuple[int, int] = (4, 4)
 ) -> stat.Panel:
     """One figure or several, large; grey says that it is neither good nor bad."""
-    panel = _common(stat.Panel(), title, about, queries, size, empty).unit(unit).reduce_options(_last())
+    panel = _common(stat.Panel(), title, about, queries, size, empty, unit).reduce_options(_last())
     panel.graph_mode(options.BigValueGraphMode.NONE).color_mode(options.BigValueColorMode.VALUE)
     several = options.BigValueTextMode.VALUE_AND_NAME if len(queries) > 1 else options.BigValueTextMode.AUTO
     return panel.text_mode(several).thresholds(steps("text"))
@@ -145,7 +175,7 @@ def figure(
 
 def part(title: str, about: str, query: Query, *above: Step, size: tuple[int, int] = (4, 4), empty: str) -> gauge.Panel:
     """A part of a whole, 0 to 1, as a gauge."""
-    panel = _common(gauge.Panel(), title, about, [query], size, empty).unit("percentunit").min(0).max(1)
+    panel = _common(gauge.Panel(), title, about, [query], size, empty, "percentunit").min(0).max(1)
     return panel.reduce_options(_last()).thresholds(steps(BLUE, *above))
 
 
@@ -153,7 +183,7 @@ def lines(
     title: str, about: str, *queries: Query, unit: str = "short", empty: str, size: tuple[int, int] = (8, 8)
 ) -> timeseries.Panel:
     """Figures over time. Gaps stay gaps: what was not known then is not drawn."""
-    panel = _common(timeseries.Panel(), title, about, queries, size, empty).unit(unit).line_width(2).fill_opacity(8)
+    panel = _common(timeseries.Panel(), title, about, queries, size, empty, unit).line_width(2).fill_opacity(8)
     legend = common.VizLegendOptions().display_mode(options.LegendDisplayMode.LIST).show_legend(True)
     panel.legend(legend.placement(options.LegendPlacement.BOTTOM)).show_points(options.VisibilityMode.AUTO)
     return panel.tooltip(
@@ -167,6 +197,12 @@ def stacked(panel: timeseries.Panel) -> timeseries.Panel:
     return panel.line_interpolation(options.LineInterpolation.STEP_AFTER).min(0).decimals(0)
 
 
+def daily(title: str, about: str, query: Query, unit: str, empty: str, size: tuple[int, int]) -> timeseries.Panel:
+    """A bar for each of the last 30 days, whatever the time range: a figure of the day that begins at that time."""
+    panel = stacked(lines(title, about, query.interval("1d"), unit=unit, empty=empty, size=size))
+    return panel.draw_style(options.GraphDrawStyle.BARS).decimals(2).time_from("30d")
+
+
 def by_status(panel: timeseries.Panel) -> timeseries.Panel:
     """The same with every status in its colour."""
     for status, value in STATUS_COLOURS.items():
@@ -178,9 +214,63 @@ def bars(
     title: str, about: str, query: Query, unit: str = "short", *above: Step, empty: str, size: tuple[int, int] = (8, 8)
 ) -> bargauge.Panel:
     """Figures side by side as lying bars."""
-    panel = _common(bargauge.Panel(), title, about, [query], size, empty).unit(unit).min(0).reduce_options(_last())
+    panel = _common(bargauge.Panel(), title, about, [query], size, empty, unit).min(0).reduce_options(_last())
     panel.orientation(options.VizOrientation.HORIZONTAL).display_mode(options.BarGaugeDisplayMode.BASIC)
     return panel.thresholds(steps(BLUE, *above))
+
+
+def heat(title: str, about: str, query: Query, unit: str, empty: str, size: tuple[int, int] = (8, 8)) -> heatmap.Panel:
+    """A histogram over time: the darker, the more was observed in that bucket and half an hour, or longer."""
+    panel = _common(heatmap.Panel(), title, about, [query], size, empty).interval("30m").decimals(0)
+    scheme = heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Blues").steps(64)
+    axis = heatmap.YAxisConfig().unit(unit).decimals(0).axis_placement(options.AxisPlacement.LEFT)
+    cells = heatmap.CellValues().unit("short").decimals(0)
+    return (
+        panel.color(scheme.exponent(0.5))
+        .y_axis(axis)
+        .cell_values(cells)
+        .show_tooltip()
+        .show_y_histogram()
+        .hide_legend()
+    )
+
+
+def curves(
+    title: str, about: str, axes: Mapping[str, Query], by: str, empty: str, size: tuple[int, int]
+) -> dashboard.Panel:
+    """Lines of one figure by another instead of by time, one for each value of the label `by`; `axes` has x, then y.
+
+    The library knows the options of Grafana 10.1 only, and these are of 11.1, hence the plain panel; an older Grafana
+    draws the first line."""
+    panel = _common(dashboard.Panel().type("xychart"), title, about, list(axes.values()), size, empty)
+    panel.plugin_version("11.1.0").options(
+        {
+            "mapping": "auto",
+            "series": [],
+            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
+            "tooltip": {"mode": "single", "sort": "none"},
+        }
+    ).custom({"show": "lines", "lineWidth": 2})
+    for axis in axes:
+        panel.override_by_name(axis, [Property("custom.axisLabel", axis)])
+    for transformation, choices in (
+        ("merge", {}),
+        (
+            "organize",
+            _columns(["Time"], {by: by, **{f"Value #{ref}": axis for ref, axis in zip("AB", axes, strict=True)}}),
+        ),
+        ("partitionByValues", {"fields": [by], "keepFields": False}),
+    ):
+        panel.with_transformation(model.DataTransformerConfig(transformation, options=choices))
+    return panel
+
+
+def _columns(hidden: Sequence[str], named: Mapping[str, str]) -> dict[str, dict[str, object]]:
+    return {
+        "excludeByName": {name: True for name in hidden if name not in named},
+        "indexByName": {name: index for index, name in enumerate(named)},
+        "renameByName": dict(named),
+    }
 
 
 def timeline(
@@ -212,71 +302,4 @@ def grid(
     named = {values.get(name, name): title for name, title in columns.items()}
     hidden = ["Time", "__name__", "instance", "job", *values.values()]
     panel.with_transformation(model.DataTransformerConfig("merge", options={}))
-    return panel.with_transformation(
-        model.DataTransformerConfig(
-            "organize",
-            options={
-                "excludeByName": {name: True for name in hidden if name not in named},
-                "indexByName": {name: index for index, name in enumerate(named)},
-                "renameByName": named,
-            },
-        )
-    )
-
-
-# -------------------------------------------------------------------------------------------- variables, links, board
-
-
-def datasource() -> dashboard.DatasourceVariable:
-    """The choice of the Prometheus that is asked; at first the default one."""
-    return dashboard.DatasourceVariable("datasource").id("datasource").label("Data source").type("prometheus")
-
-
-def choice(
-    name: str, label: str, values: str, *, everything: bool = True, several: bool = True
-) -> Builder[model.VariableModel]:
-    """A variable with the values of a label; `everything` offers (and starts with) all of them."""
-    variable = dashboard.QueryVariable(name).id(name).label(label).datasource(DATASOURCE)
-    # Type 1 are the values of a label, as Grafana itself writes such a query.
-    variable.query({"qryType": 1, "query": values, "refId": "PrometheusVariableQueryEditor-VariableQuery"}).refresh(
-        model.VariableRefresh.ON_TIME_RANGE_CHANGED
-    )
-    variable.sort(model.VariableSort.ALPHABETICAL_ASC).multi(several).include_all(everything)
-    if everything:
-        variable.all_value(".*").current(model.VariableOption(True, "All", "$__all"))
-    return variable
-
-
-def to_job(account: str, job_id: str) -> list[dict[str, object]]:
-    """The link from a job to its board, as the property `links` has it."""
-    address = (
-        f"/d/{UIDS['job']}?var-account={account}&var-job={job_id}&${{datasource:queryparam}}&${{__url_time_range}}"
-    )
-    return [{"title": "Show this job", "url": address, "targetBlank": False}]
-
-
-def board(
-    name: str,
-    title: str,
-    about: str,
-    since: str,
-    variables: Sequence[Builder[model.VariableModel]],
-    content: Mapping[str, Sequence[Builder[model.Panel]]],
-) -> model.Dashboard:
-    """A dashboard: panels in rows with titles, laid out in their order, and links to the other dashboards."""
-    made = dashboard.Dashboard(title).uid(UIDS[name]).description(about).tags([TAG]).editable()
-    made.time(since, "now").refresh("1m").timezone("browser").tooltip(model.DashboardCursorSync.CROSSHAIR)
-    for variable in variables:
-        made.with_variable(variable)
-    for other, uid in UIDS.items():
-        if other != name:
-            link = dashboard.DashboardLink(f"{other.capitalize()}").type(model.DashboardLinkType.LINK)
-            made.link(link.url(f"/d/{uid}").icon("dashboard").include_vars(True).keep_time(True))
-    for row, panels in content.items():
-        made.with_row(dashboard.Row(row))
-        for panel in panels:
-            made.with_panel(panel)
-    built = made.build()
-    for number, part_ in enumerate(built.panels or [], 1):
-        part_.id_val = number
-    return built
+    return panel.with_transformation(model.DataTransformerConfig("organize", options=_columns(hidden, named)))

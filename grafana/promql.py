@@ -1,7 +1,7 @@
 """The queries of the dashboards: names from the table of metrics, and the few shapes that all queries have.
 
-Two exporters may watch the same account, so a figure is the largest that any of them tells (`each`) before figures are
-added up.
+Two exporters may watch the same account, so figures are reduced to the largest that any of them reports (`each`) before
+they are added up.
 """
 
 from exporter.metrics import PREFIX, ROWS
@@ -9,11 +9,15 @@ from exporter.statuses import STATUSES, Phase
 
 FAILED = "|".join(name for name, status in STATUSES.items() if status.failed)
 ENDED = "|".join(name for name, status in STATUSES.items() if status.ended)
-ACCOUNT = 'account=~"$account"'
+SCRAPED = 'job=~"$job"'
+ACCOUNT = f'{SCRAPED},account=~"$account"'
 MODEL = 'model=~"$model"'
-JOB = ACCOUNT + ',job_id="$job"'
-ALERTS_OF_ACCOUNT = 'ALERTS{alertname=~"TogetherFinetune.*",alertstate="firing",account=~"$account|"}'
-"""Those about an account, and those about no account at all."""
+JOB = f'{ACCOUNT},job_id="$job_id"'
+COMPARED = f'{ACCOUNT},job_id=~"$job_id|$compare"'
+ONE_JOB = "account, job_id"  # what tells jobs apart
+ALERTS_OF_ACCOUNT = (
+    'ALERTS{job=~"$job|",alertname=~"TogetherFinetune.*",alertstate="firing",account=~"$account|"}'  # or of none
+)
 _NAMES = {row.name for row in ROWS}
 
 
@@ -29,18 +33,20 @@ def metric(name: str, part: str = "") -> str:
     return PREFIX + name + part
 
 
-def of(name: str, *matchers: str, scope: str = ACCOUNT) -> str:
+def of(name: str, *matchers: str, scope: str = ACCOUNT, part: str = "") -> str:
     """The series of a metric within the chosen accounts (or another `scope`)."""
-    return f"{metric(name)}{{{','.join((scope, *matchers))}}}"
+    return f"{metric(name, part)}{{{','.join((scope, *matchers))}}}"
 
 
-def of_exporters(series: str) -> str:
-    """A series that Prometheus has of every target, of the exporters alone: whatever their scrape job is called."""
-    return f"{series} and on (job, instance) last_over_time({metric('exporter_build_info')}[1d])"
+def of_exporters(name: str, over: str = "") -> str:
+    """Series that Prometheus has of every target, of the exporters alone; `over` is a function of a range."""
+    series = f"{name}{{{SCRAPED}}}"
+    series = f"{over}({series}[$__rate_interval])" if over else series
+    return f"{series} and on (job, instance) last_over_time({of('exporter_build_info', scope=SCRAPED)}[1d])"
 
 
 def each(by: str, series: str) -> str:
-    """One series for each combination of the labels `by`, whichever exporter told it."""
+    """One series for each combination of the labels `by`, whichever exporter reports it."""
     return f"max by ({by}) ({series})"
 
 
@@ -49,30 +55,57 @@ def accounts(name: str, *matchers: str) -> str:
     return each("account", of(name, *matchers))
 
 
-def this_job(name: str, by: str = "", scope: str = JOB) -> str:
+def jobs(name: str, *matchers: str, scope: str = ACCOUNT) -> str:
+    """A metric of jobs, one series each."""
+    return each(ONE_JOB, of(name, *matchers, scope=scope))
+
+
+def total(name: str, *matchers: str, by: str = "") -> str:
+    """The sum of a metric that has a series for each status of an account, all of it or by one of these labels."""
+    return f"sum by ({by}) ({each('account, status', of(name, *matchers))})"
+
+
+def this_job(name: str, by: str = "") -> str:
     """A metric of the chosen job: one series, or one for each of the labels `by`."""
-    return each(", ".join(filter(None, ("job_id", by))), of(name, scope=scope))
+    return each(", ".join(filter(None, ("job_id", by))), of(name, scope=JOB))
 
 
-def info(*matchers: str) -> str:
-    """One series of names for each job: exporters may disagree for the moment in which a name changes."""
-    return f"topk by (account, job_id) (1, {of('job_info', MODEL, *matchers)})"
+def status_number(numbers: dict[str, int], scope: str = ACCOUNT) -> str:
+    """Jobs' statuses as numbers: a value that changes over time, unlike a label, stays in one series."""
+    matchers = ((f'status="{status}"', number) for status, number in numbers.items())
+    parts = (f"{of('job_status', matcher, scope=scope)} * {number}" for matcher, number in matchers)
+    return each(ONE_JOB, " or ".join(parts))
 
 
-def of_model(jobs: str) -> str:
-    """Those of the jobs whose base model is chosen."""
-    return f"{jobs} and on (account, job_id) {of('job_info', MODEL)}"
+def names(scope: str = ACCOUNT) -> str:
+    """One series for each job, with what it is called in the label `title`: suffix, model and the end of its id.
+
+    As of the end of the time range, which is when all jobs that matter still have names. Exporters may disagree for the
+    moment in which a name changes, hence the topk."""
+    named = f"topk by ({ONE_JOB}) (1, {of('job_info', MODEL, scope=scope)} @ end())"
+    named = f'label_replace({named}, "short", "$1", "model", "(?:.*/)?(.*)")'
+    named = f'label_replace({named}, "end", "$1", "job_id", ".*?(.{{1,8}})")'
+    named = f'label_join({named}, "title", " · ", "suffix", "short", "end")'
+    return f'label_replace({named}, "title", "$1", "title", " · (.*)")'
 
 
-def with_model(jobs: str) -> str:
-    """The jobs' figures with the base model as a label."""
-    return f"{jobs} * on (account, job_id) group_left (model) {info()}"
+def titled(series: str, scope: str = ACCOUNT) -> str:
+    """Series of jobs with the label `title` of `names`."""
+    return f"{series} * on ({ONE_JOB}) group_left (title) {names(scope)}"
 
 
-def active(jobs: str) -> str:
-    """Those of the jobs that have not ended."""
-    not_ended = of("job_status", f'status!~"{ENDED}"')
-    return f"{jobs} and on (account, job_id) {not_ended}"
+def active(series: str, most: int, at: str = "") -> str:
+    """Those of the jobs that are active (`at` a time), the newest so and so many of the chosen models."""
+    created, status, info = (
+        f"{selector}{at}"
+        for selector in (
+            of("job_created_timestamp_seconds"),
+            of("job_status", f'status!~"{ENDED}"'),
+            of("job_info", MODEL),
+        )
+    )
+    newest = f"topk({most}, {each(ONE_JOB, f'{created} and on ({ONE_JOB}) {status} and on ({ONE_JOB}) {info}')})"
+    return f"({series} and on ({ONE_JOB}) {newest})"
 
 
 def jobs_by_status(statuses: str = ".*") -> str:
@@ -82,19 +115,31 @@ def jobs_by_status(statuses: str = ".*") -> str:
     return f"{counted} or sum by (status) ({of('jobs', status)}) * 0"
 
 
-def count(jobs: str) -> str:
-    """How many series there are; 0 where there are none, as long as any account can be seen."""
-    return f"count({jobs}) or sum({of('jobs')}) * 0"
+def by_model(name: str, by: str) -> str:
+    """The sum of a metric that has a series for each model and status of an account, by one of these labels."""
+    return f"sum by ({by}) ({each('account, model, status', of(name, MODEL))})"
 
 
-def increase(name: str, over: str, *matchers: str) -> str:
-    """By how much the chosen accounts' counter grew."""
-    return f"increase({of(name, *matchers)}[{over}])"
+def spent_each_day(by: str) -> str:
+    """What the price of the jobs grew by in the day that begins at each step, so far if it is today.
+
+    A model's first job counts in full, a day that begins without prices not at all: what was spent in it is unknown. A
+    price that falls, because jobs were deleted, is no refund."""
+    one = "account, model"
+    price = f"sum by ({one}) ({each('account, model, status', of('model_price_usd', MODEL))})"
+    later = f"last_over_time(({price})[1d:10m] offset -1d)"
+    before = f"last_over_time(({price})[1h:10m])"
+    first = f"{later} * 0 and on (account) last_over_time({of('jobs')}[1h])"
+    return f"sum by ({by}) (clamp_min({later} - ({before} or {first}), 0))"
 
 
-def quantile(share: float, histogram: str, over: str, by: str = "") -> str:
+def increase(name: str, over: str, *matchers: str, by: str, part: str = "") -> str:
+    """By how much a counter of the chosen accounts grew, whichever exporter counted it."""
+    return each(f"account, {by}", f"increase({of(name, *matchers, part=part)}[{over}])")
+
+
+def quantile(share: float, buckets: str, by: str = "") -> str:
     """The duration that a share of what a histogram observed did not exceed."""
-    buckets = f"increase({metric(histogram, '_bucket')}{{{ACCOUNT}}}[{over}])"
     return f"histogram_quantile({share:g}, sum by ({', '.join(filter(None, ('le', by)))}) ({buckets}))"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations, count
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 
@@ -23,7 +23,8 @@ from exporter.poller import Poller, Schedule
 from exporter.simulator import Fault, Fleet, Plan, Shape, Simulator
 from exporter.state import AccountSettings, Store
 from grafana.build import DASHBOARDS, documents
-from grafana.look import STATUS_COLOURS, STATUS_NUMBERS, UIDS
+from grafana.frame import UIDS
+from grafana.look import STATUS_COLOURS, STATUS_NUMBERS
 from grafana.promql import metric
 from tests.conftest import need
 from tests.programs import Prometheus, fetch
@@ -33,7 +34,8 @@ ROOT = Path(__file__).parent.parent
 RULES = ROOT / "deploy" / "prometheus" / "rules.yml"
 PROVISIONING = ROOT / "grafana" / "provisioning"
 BOARDS = {name: json.loads((DASHBOARDS / f"{name}.json").read_text()) for name in UIDS}
-SHAPES: tuple[Shape, ...] = get_args(Shape)
+ACCOUNTS: dict[str, Shape] = {"R&D": "live", "reference": "reference"}
+BUDGETS = {"reference": 2000.0}
 
 STEP, HOUR, DAY = 180, 3600, 86400  # from scrape to scrape, in seconds
 END = int(NOW // HOUR) * HOUR
@@ -44,14 +46,18 @@ MOST_SERIES = 50
 
 EMPTY = {"Firing alerts": "promtool backfills recording rules only"}
 """The panels whose queries may find nothing, with the reason."""
-UNTOLD = (
-    "job_refund_usd",
-    "job_estimated_completion_timestamp_seconds",
-    "job_steps",
-    "job_steps_completed",
-    "job_evals_completed",
-)
-"""Metrics without a sample where jobs have the shape of the API's reference, which has no such fields."""
+UNTOLD = {
+    "R&D": ("budget_usd",),
+    "reference": (
+        "job_refund_usd",
+        "job_estimated_completion_timestamp_seconds",
+        "job_steps",
+        "job_steps_completed",
+        "job_evals_completed",
+    ),
+}
+"""Metrics without a sample in an account: one has no budget, the other has jobs in the shape of the API's reference,
+which has no such fields."""
 
 # ------------------------------------------------------------------------------------------------- the simulated day
 
@@ -70,25 +76,25 @@ class Jobs:
 
 class Day:
     """An exporter of two accounts, one for each shape of the list, that is scraped for a day; in its last minutes a
-    second exporter tells the same."""
+    second exporter reports the same."""
 
     def __init__(self) -> None:
         self.now = float(BEGIN)
-        self.apis = {shape: self._api(shape, seed) for seed, shape in enumerate(SHAPES)}
-        store = Store(ABOUT, dict.fromkeys(self.apis, AccountSettings(budget_usd=2000.0)))
+        self.apis = {account: self._api(shape, seed) for seed, (account, shape) in enumerate(ACCOUNTS.items())}
+        store = Store(ABOUT, {account: AccountSettings(budget_usd=BUDGETS.get(account)) for account in self.apis})
         self._exposition = Exposition(store, clock=self._clock)
         ticks = count()
         schedule = Schedule(active=STEP, idle=STEP, training=True)
         self._pollers = [
             Poller(
                 Client(SimulatorAdapter.url, lambda: KEY, user_agent="test/1", adapter=SimulatorAdapter(api)),
-                store.publisher(shape),
+                store.publisher(account),
                 schedule,
                 clock=self._clock,
                 stopwatch=lambda: self.now + next(ticks) / 1000,  # so that calls take some time, but none of ours
                 random=lambda: 0.5,
             )
-            for shape, api in self.apis.items()
+            for account, api in self.apis.items()
         ]
 
     def _api(self, shape: Shape, seed: int) -> Simulator:
@@ -193,11 +199,22 @@ def panels(board: str) -> list[dict[str, Any]]:
 
 
 FLEET = {panel["title"]: panel for panel in panels("fleet")}
+TITLED = ("job_id", "compare")  # variables of jobs
 
 
 def filled(expression: str, variables: Mapping[str, str]) -> str:
     """An expression as Grafana sends it to Prometheus."""
-    return re.sub(r"\$(\w+)", lambda match: variables[match[1]], expression)
+    return re.sub(r"\$([a-z_]\w*)", lambda match: variables[match[1]], expression)
+
+
+def answers(history: History, expression: str, step: int = 0, **chosen: str) -> list[dict[str, Any]]:
+    """What an expression finds with these variables: at the end of the day or, with a step, over the day."""
+    everything = {"job": ".+", "account": ".*", "model": ".*", "compare": ".+"}
+    known = {**everything, "__rate_interval": f"{4 * STEP}s", "__from": str(BEGIN * 1000), **chosen}
+    if step:
+        times = {"start": BEGIN // step * step, "end": LAST // step * step, "step": step}
+        return history.ask("query_range", query=filled(expression, known), **times)
+    return history.ask("query", query=filled(expression, known), time=LAST)
 
 
 def as_grafana_escapes(value: str) -> str:
@@ -207,21 +224,16 @@ def as_grafana_escapes(value: str) -> str:
 
 def run(history: History, query: Mapping[str, Any], **variables: str) -> Found:
     """Runs a query as its panel does, at the end of the day or over the day."""
-    known = {"account": ".*", "model": ".*", "__rate_interval": f"{4 * STEP}s", "__range": f"{DAY}s", **variables}
-    expression = filled(query["expr"], known)
-    if query["instant"]:
-        answers = history.ask("query", query=expression, time=LAST)
-        points = [(answer["metric"], [answer["value"]]) for answer in answers]
-    else:
-        answers = history.ask("query_range", query=expression, start=BEGIN, end=LAST, step=STEP)
-        points = [(answer["metric"], answer["values"]) for answer in answers]
+    step = DAY if query.get("interval") == "1d" else STEP
+    found = answers(history, query["expr"], 0 if query["instant"] else step, **variables)
+    points = [(one["metric"], one["values"] if "values" in one else [one["value"]]) for one in found]
     return Found(query, [(labels, [(at, float(value)) for at, value in values]) for labels, values in points])
 
 
 def told(query: Mapping[str, Any], account: str) -> bool:
-    """Whether the API tells what a query asks for, in the shape that the account is named after."""
-    untold = {metric(name) for name in UNTOLD}
-    return account != "reference" or untold.isdisjoint(re.findall(r"\w+", query["expr"]))
+    """Whether an account has what a query asks for."""
+    untold = {metric(name) for name in UNTOLD.get(account, ())}
+    return untold.isdisjoint(re.findall(r"\w+", query["expr"]))
 
 
 def check(panel: Mapping[str, Any], found: Found) -> None:
@@ -231,7 +243,7 @@ def check(panel: Mapping[str, Any], found: Found) -> None:
     legend = query.get("legendFormat", "")
     wanted = set(re.findall(r"{{(\w+)}}", legend))
     assert all(wanted <= labels.keys() for labels, _ in series), "a label of the legend is missing"
-    if panel["type"] != "table":
+    if panel["type"] not in ("table", "xychart"):
         names = [tuple(labels[name] for name in sorted(wanted)) for labels, _ in series]
         assert len(set(names)) == len(names), "two series of the same name"
         assert wanted or len(series) <= 1, "several series without a name"
@@ -251,7 +263,7 @@ def check_table(panel: Mapping[str, Any], found: list[Found]) -> None:
     columns = set(organize["options"]["renameByName"])
     values = {f"Value #{each.query['refId']}" if several else "Value" for each in found}
     labels = {name for each in found for one, _ in each.series for name, text in one.items() if text}
-    optional = {"suffix", "validation_file", "from_checkpoint", "output_name"}  # few jobs have them
+    optional = {"suffix", "validation_file", "from_checkpoint", "output_name", "wandb_url"}  # few jobs have them
     assert columns - optional <= labels | values
     found = [each for each in found if each.series]
     shared = set.intersection(*({name for one, _ in each.series for name in one} for each in found))
@@ -265,7 +277,7 @@ def cases(*boards: str) -> list[ParameterSet]:
     return [pytest.param(panel, id=f"{board}: {panel['title']}") for board in boards for panel in panels(board)]
 
 
-@pytest.mark.parametrize("account", [*SHAPES, ".*"])
+@pytest.mark.parametrize("account", [*ACCOUNTS, ".*"])
 @pytest.mark.parametrize("panel", cases("fleet", "exporter"))
 def test_every_query_of_the_boards_of_many_jobs_finds_what_its_panel_shows(
     panel: dict[str, Any], account: str, history: History
@@ -280,7 +292,7 @@ def test_every_query_of_the_boards_of_many_jobs_finds_what_its_panel_shows(
         check_table(panel, found)
 
 
-@pytest.mark.parametrize("account", SHAPES)
+@pytest.mark.parametrize("account", ACCOUNTS)
 @pytest.mark.parametrize("panel", cases("job"))
 def test_every_query_of_the_board_of_a_job_finds_what_its_panel_shows(
     panel: dict[str, Any], account: str, history: History
@@ -288,7 +300,7 @@ def test_every_query_of_the_board_of_a_job_finds_what_its_panel_shows(
     """Each is asked about all jobs of the last hours, and must know something of one."""
     listed = history.ask("query", query=f'{metric("job_info")}{{account="{account}"}}', time=LAST)
     for query in panel["targets"]:
-        found = [run(history, query, account=account, job=one["metric"]["job_id"]) for one in listed]
+        found = [run(history, query, account=account, job_id=one["metric"]["job_id"]) for one in listed]
         assert any(each.series for each in found) is told(query, account), query["expr"]
         for each in found:
             check(panel, each)
@@ -299,10 +311,81 @@ def test_every_query_of_the_board_of_a_job_finds_what_its_panel_shows(
 @pytest.mark.parametrize("board", BOARDS)
 def test_every_variable_has_values_to_choose(board: str, history: History) -> None:
     for variable in BOARDS[board]["templating"]["list"]:
-        if variable["type"] == "query":
+        if variable["type"] == "query" and variable["name"] not in TITLED:
             [(series, label)] = re.findall(r"label_values\((.+), (\w+)\)", variable["query"]["query"])
-            found = history.ask("query", query=filled(series, {"account": ".*", "model": ".*"}), time=LAST)
-            assert len({answer["metric"][label] for answer in found}) > 1
+            found = {answer["metric"][label] for answer in answers(history, series)}
+            assert len(found) > 1 or variable["name"] == "job"
+            assert found >= set(ACCOUNTS) or variable["name"] != "account"
+
+
+@pytest.mark.parametrize("name", TITLED)
+def test_jobs_to_choose_are_shown_by_suffix_model_and_the_end_of_their_id_the_newest_first(
+    name: str, history: History
+) -> None:
+    [variable] = [one for one in BOARDS["job"]["templating"]["list"] if one["name"] == name]
+    [query] = re.findall(r"query_result\((.+)\)", variable["query"]["query"])
+    found = answers(history, query, account="R&D")
+    created = [float(answer["value"][1]) for answer in found]
+    assert created == sorted(created, reverse=True)
+    assert len(created) > 1
+    shown = dict(as_grafana_reads(answer, variable["regex"]) for answer in found)
+    for labels in (one["metric"] for one in answers(history, f'{metric("job_info")}{{account="R&D"}}')):
+        parts = (labels.get("suffix"), labels["model"].rpartition("/")[2], labels["job_id"][-8:])
+        assert shown[labels["job_id"]] == " · ".join(filter(None, parts))
+
+
+def as_grafana_reads(answer: Mapping[str, Any], regex: str) -> tuple[str, str]:
+    """The value and the text that Grafana takes from a series that query_result() found."""
+    labels = ",".join(f' {name}="{value}"' for name, value in answer["metric"].items())
+    pattern = regex.removeprefix("/").removesuffix("/g").replace("(?<", "(?P<")
+    groups = [match.groupdict() for match in re.finditer(pattern, f"{{{labels}}} {answer['value'][1]} {LAST}000")]
+    return (
+        next(group["value"] for group in groups if group["value"]),
+        next(group["text"] for group in groups if group["text"]),
+    )
+
+
+@pytest.mark.parametrize("mark", BOARDS["fleet"]["annotations"]["list"], ids=lambda mark: str(mark["name"]))
+def test_every_annotation_has_times_of_the_day_and_all_labels_of_its_texts(
+    mark: dict[str, Any], history: History
+) -> None:
+    assert mark["datasource"]["uid"] == "${datasource}"
+    assert mark["useValueForTime"]
+    found = answers(history, mark["expr"], STEP)
+    assert found
+    for answer in found:
+        assert set(re.findall(r"{{(\w+)}}", mark["titleFormat"] + mark["textFormat"])) <= answer["metric"].keys()
+        assert all(float(value) >= BEGIN * 1000 for _, value in answer["values"])
+
+
+def test_losses_of_several_jobs_can_be_compared_by_step(history: History) -> None:
+    [panel] = [panel for panel in panels("job") if panel["type"] == "xychart"]
+    [this, *_] = answers(history, metric("job_training_step"))
+    steps, losses = (
+        run(history, query, job_id=this["metric"]["job_id"], account=this["metric"]["account"])
+        for query in panel["targets"]
+    )
+    titles = [labels["title"] for labels, _ in steps.series]
+    assert titles == [labels["title"] for labels, _ in losses.series]
+    assert 1 < len(titles) <= 11
+    for (_, xs), (_, ys) in zip(steps.series, losses.series, strict=True):
+        assert [at for at, _ in xs] == [at for at, _ in ys]
+
+
+def test_money_spent_in_a_day_is_what_the_price_grew_by_in_it(history: History) -> None:
+    """Of the day that begins at midnight, the second that is watched."""
+    midnight = LAST // DAY * DAY
+    price = "sum by (account, model) (max by (account, model, status) (together_finetune_model_price_usd))"
+    grown = 0.0
+    for one in history.ask("query_range", query=price, start=midnight - HOUR + 600, end=LAST, step=600):
+        before = [0.0, *(float(dollars) for at, dollars in one["values"] if at <= midnight)]
+        during = [float(dollars) for at, dollars in one["values"] if at > midnight]
+        grown += max(0.0, during[-1] - before[-1]) if during else 0.0
+    assert grown > 0
+    for by in ("model", "account"):
+        found = run(history, FLEET[f"Spend per day by {by}"]["targets"][0])
+        assert {at for _, points in found.series for at, _ in points} == {midnight}
+        assert sum(points[-1][1] for _, points in found.series) == pytest.approx(grown)
 
 
 def test_the_choice_of_a_model_leaves_the_others_out(history: History) -> None:
@@ -310,19 +393,20 @@ def test_the_choice_of_a_model_leaves_the_others_out(history: History) -> None:
     every, chosen = (
         {
             title: sum(points[-1][1] for _, points in run(history, FLEET[title]["targets"][0], **model).series)
-            for title in ("Jobs by status", "Jobs by model", "Active jobs", "Running", "Price by model")
+            for title in ("Jobs by status", "Jobs by model", "Running", "Price by model", "Spend per day by account")
         }
         for model in ({}, {"model": as_grafana_escapes(one["model"])})
     )
-    assert all(0 < chosen[title] < every[title] for title in ("Jobs by status", "Jobs by model", "Price by model"))
     assert all(chosen[title] <= every[title] for title in every)
+    assert all(0 < chosen[title] < every[title] for title in ("Jobs by status", "Jobs by model", "Price by model"))
+    assert every["Jobs by model"] == every["Jobs by status"]
 
 
 def test_figures_that_can_be_counted_are_right(history: History) -> None:
     def value(title: str, **variables: str) -> float:
         return run(history, FLEET[title]["targets"][0], **variables).series[0][1][-1][1]
 
-    for account in SHAPES:
+    for account in ACCOUNTS:
         jobs = history.ask("query", query=f'{metric("job_status")}{{account="{account}"}}', time=LAST)
         statuses = {job["metric"]["job_id"]: job["metric"]["status"] for job in jobs}.values()
         assert value("Running", account=account) == sum(
@@ -330,8 +414,9 @@ def test_figures_that_can_be_counted_are_right(history: History) -> None:
         )
         assert value("Waiting", account=account) == sum(status in ("pending", "queued") for status in statuses)
         assert value("Stuck", account=account) >= 1, "the first job of the fleet hangs"
-        assert value("Failed in 24 hours", account=account) >= 1
-    assert value("Running") == sum(value("Running", account=account) for account in SHAPES)
+    assert value("Running") == sum(value("Running", account=account) for account in ACCOUNTS)
+    for title in ("Stuck", "Failed", "Not judged"):
+        assert value(title) == sum(value(title, account=account) for account in ACCOUNTS)
 
 
 # ------------------------------------------------------------------------------------------------------- the layout
@@ -364,7 +449,7 @@ def test_every_panel_says_what_it_shows_and_what_it_means_when_it_is_empty(panel
     assert panel["title"]
     assert panel["description"].endswith(".")
     assert panel["fieldConfig"]["defaults"]["noValue"]
-    assert panel["type"] in {"stat", "gauge", "bargauge", "timeseries", "state-timeline", "table"}
+    assert panel["type"] in {"stat", "gauge", "bargauge", "timeseries", "state-timeline", "table", "heatmap", "xychart"}
     assert {target["datasource"]["uid"] for target in panel["targets"]} == {"${datasource}"}
     refs = [target["refId"] for target in panel["targets"]]
     assert len(set(refs)) == len(refs)
@@ -395,6 +480,14 @@ def test_links_lead_to_dashboards_that_exist_and_name_variables_that_they_have(b
         assert set(re.findall(r"var-(\w+)=", query)) <= variables
 
 
+@pytest.mark.parametrize("board", BOARDS)
+def test_whatever_a_link_carries_is_encoded_so_that_an_account_may_have_any_name(board: str) -> None:
+    urls = re.findall(r'"url": "([^"]*)"', json.dumps(BOARDS[board]))
+    carried = {variable for url in urls for variable in re.findall(r"\$(?:{[^}]+}|\w+)", url)}
+    encoded = {variable for variable in carried if variable.endswith((":percentencode}", ":queryparam}"))}
+    assert carried - encoded <= {"${__url_time_range}", "${__value.raw:raw}"}  # the latter is a URL itself
+
+
 @pytest.mark.parametrize("panel", cases(*BOARDS))
 def test_every_metric_is_in_the_table_or_recorded(panel: dict[str, Any]) -> None:
     endings = {"histogram": ("_bucket", "_count", "_sum")}
@@ -413,8 +506,8 @@ def test_every_variable_in_a_query_is_one_of_the_board_or_of_grafana() -> None:
     for board in BOARDS.values():
         variables = {variable["name"] for variable in board["templating"]["list"]}
         assert len({variable["id"] for variable in board["templating"]["list"]}) == len(variables)
-        used = set(re.findall(r"\$(\w+)", "".join(re.findall(r'"expr": (".*")', json.dumps(board, indent=1)))))
-        assert used <= variables | {"__rate_interval"}
+        used = set(re.findall(r"\$([a-z_]\w*)", "".join(re.findall(r'"expr": (".*")', json.dumps(board, indent=1)))))
+        assert used <= variables | {"__rate_interval", "__from"}
 
 
 def rules() -> list[dict[str, Any]]:

@@ -106,7 +106,7 @@ def test_links_are_encoded() -> None:
     assert {link["name"]: link["url"] for link in links} == {
         "Together": "https://console.example/jobs/ft-1%2F2%3F%26%25",
         "Weights & Biases": "https://wandb.ai/run",
-        "Grafana": "https://grafana.example/base/d/together-finetune-job?var-account=default&var-job=ft-1%2F2%3F%26%25",
+        "Grafana": "https://grafana.example/base/d/together-finetune-job?var-account=default&var-job_id=ft-1%2F2%3F%26%25",
     }
 
 

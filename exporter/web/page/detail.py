@@ -160,5 +160,5 @@ def _links(account: str, state: JobState, links: Links) -> Iterator[dict[str, st
     if run := state.fields.get("wandb_url"):
         yield {"name": "Weights & Biases", "url": run}
     if links.grafana:
-        query = urlencode({"var-account": account, "var-job": state.job.id})
+        query = urlencode({"var-account": account, "var-job_id": state.job.id})
         yield {"name": "Grafana", "url": f"{links.grafana.rstrip('/')}{_DASHBOARD}?{query}"}
