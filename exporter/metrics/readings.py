@@ -84,6 +84,7 @@ INFO: Mapping[str, Callable[[JobState], str | None]] = {
     "from_checkpoint": lambda s: s.fields.get("from_checkpoint"),
     "wandb_project": lambda s: s.fields.get("wandb_project_name"),
     "user_id": lambda s: s.fields.get("user_id"),
+    "wandb_url": lambda s: s.fields.get("wandb_url"),
 }
 """The labels of `job_info`, each with how it is read."""
 

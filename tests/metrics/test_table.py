@@ -45,6 +45,7 @@ RUN = job(
     model_output_name="me/llama-mine",
     suffix="mine",
     user_id="user-1",
+    wandb_url="https://wandb.ai/me/llamas/runs/1",
     training_file="file-1",
     validation_file="file-2",
     from_checkpoint="ft-0:1",
@@ -153,7 +154,7 @@ job_info{job_id="ft-run",\
 model="llama",output_name="me/llama-mine",suffix="mine",training_type="Lora",training_method="dpo",\
 lr_scheduler="cosine",train_on_inputs="true",\
 training_file="file-1",validation_file="file-2",from_checkpoint="ft-0:1",\
-wandb_project="llamas",user_id="user-1"} 1
+wandb_project="llamas",user_id="user-1",wandb_url="https://wandb.ai/me/llamas/runs/1"} 1
 job_status{job_id="ft-run",status="running"} 1
 job_created_timestamp_seconds{job_id="ft-run"} -100
 job_updated_timestamp_seconds{job_id="ft-run"} -3
