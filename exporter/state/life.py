@@ -38,10 +38,8 @@ class Life:
     start: float | None = None
     """The start of the status according to the API."""
     longest_gap: float = 0.0
-    step_moves: int = 0
-    """Observed moves of the step."""
-    row_moves: int = 0
-    """The same moves, as the training rows show them."""
+    moves: int = 0
+    """Observed moves of a step or a training row; a step and its row are one move."""
     extremes: Mapping[str, int] = field(default_factory=dict)
     newest_time: float = 0.0
     """The newest time that the API sent, even if it was in the future."""
@@ -61,11 +59,6 @@ class Life:
         return self.since is not None
 
     @property
-    def moves(self) -> int:
-        """Observed moves of a step or a training row."""
-        return max(self.step_moves, self.row_moves)
-
-    @property
     def progress(self) -> float | None:
         """The newest sign of life; `None` while there is none."""
         began = self.start is not None and not any(self.extremes.values())
@@ -74,8 +67,8 @@ class Life:
         return max((sign for sign in signs if sign is not None), default=None)
 
     def after(self, job: Job, at: float, last_answer: float | None = None) -> "Life":
-        """After an answer, received at `at`, that left the job as `job`; the last one that had its counters was
-        received at `last_answer`."""
+        """After an answer, received at `at`, that left the job as `job`; the one before that had its counters and
+        events was received at `last_answer`."""
         restarts = job.events.types.get("job_restarted", 0) if job.events else self.restarts
         values = dict(_counters(job))
         restarted = restarts is not None and self.restarts is not None and restarts > self.restarts
@@ -89,43 +82,45 @@ class Life:
             life = replace(life, start=start)
         newest = _newest_time(job, at)
         if newest is not None and newest > life.newest_time:
-            gap = life.longest_gap
-            life = replace(life._sign(min(newest, at)), newest_time=newest)
-            if self.restarts is None and not self.observed:
-                life = replace(life, longest_gap=gap)  # what happened between the start and the first events is unknown
-        return life._with_counters(values, at, last_answer or 0.0)._with_estimate(job, at)
+            life = replace(life._sign(min(newest, at), last_answer), newest_time=newest)
+        return life._with_counters(values, at, last_answer)._with_estimate(job, at)
 
     def after_rows(self, rows: Sequence[TrainingPoint], job: Job, at: float, *, advanced: bool) -> "Life":
         """After training rows of `job` were received at `at`; `advanced` tells whether they brought a new step, which
         is a sign of life where they have no times."""
-        dated = {time: row.step or 0 for row in rows if (time := _plausible(row.time, at)) is not None}
+        dated = {time: row.step for row in rows if (time := _plausible(row.time, at)) is not None}
         if not dated:
-            return replace(self._sign(at), row_moves=self.row_moves + 1)._with_estimate(job, at) if advanced else self
+            return replace(self._sign(at, at), moves=self.moves + 1)._with_estimate(job, at) if advanced else self
         known = self.since or 0.0 if self.newest_row is None else self.newest_row
         new = sorted(time for time in dated if time > known)
         if not new:
             return self
         gaps = [later - earlier for earlier, later in pairwise(new if self.newest_row is None else (known, *new))]
-        first = self.newest_row is None and self.observed  # from the start of the count to its first row
+        steps = [dated[time] for time in new]
+        done = self.extremes.get("steps_completed", -1)
+        if self.newest_row is None and not self.observed:
+            moves = len(gaps)
+        else:
+            moves = sum(step is None or step > done for step in steps)
         life = replace(
             self,
             newest_row=new[-1],
-            row_step=max(self.row_step, *(dated[time] for time in new)),
-            row_moves=self.row_moves + len(gaps) + first,
+            row_step=max(self.row_step, *(step for step in steps if step is not None), -1),
+            moves=self.moves + moves,
             longest_gap=max((self.longest_gap, *gaps)),
         )
         if life.last is None or new[-1] > life.last:
             life = replace(life, last=min(new[-1], at), estimate=None)
         return life._with_estimate(job, at)
 
-    def _sign(self, time: float, shown: float | None = None) -> "Life":
-        """After a sign of life at `time`, without which answers showed the job until `shown`."""
+    def _sign(self, time: float, last_answer: float | None) -> "Life":
+        """After a sign of life at `time`; the answer before was received at `last_answer`."""
         if self.last is not None and time <= self.last:
             return self
-        gap = (time if shown is None else shown) - (self.progress or time)
+        gap = min(time, last_answer or 0.0) - (self.progress or time)
         return replace(self, last=time, longest_gap=max(self.longest_gap, gap), estimate=None)
 
-    def _with_counters(self, values: Mapping[str, int], at: float, last_answer: float) -> "Life":
+    def _with_counters(self, values: Mapping[str, int], at: float, last_answer: float | None) -> "Life":
         better = {name: value for name, value in values.items() if _is_better(name, self.extremes.get(name), value)}
         if not better:
             return self
@@ -135,7 +130,7 @@ class Life:
         # In a status that was observed from its start, a first value other than zero may be a move.
         new = {name for name, value in better.items() if name in self.extremes or (self.observed and value > 0)}
         if new:
-            life = replace(life._sign(at, last_answer), step_moves=life.step_moves + ("steps_completed" in new))
+            life = replace(life._sign(at, last_answer), moves=life.moves + ("steps_completed" in new))
         elif not self.observed:
             life = replace(life, first_sight=at)
         return life

@@ -75,7 +75,9 @@ def test_running_with_rows_and_fewer_than_two_moves() -> None:
 
 def test_a_step_and_its_row_are_one_move() -> None:
     assert stepping(8).rows(9, 8).deadline() == 8 + 3 * RUNNING
-    assert started().rows(9, 8).details(10, job(started=0, steps=1)).deadline() == 8 + 3 * RUNNING
+    history = started().rows(9, 8).details(10, job(started=0, steps=1))
+    assert history.deadline() == 8 + 3 * RUNNING
+    assert history.details(20, job(started=0, steps=2)).deadline() == 20 + RUNNING
 
 
 def test_running_with_steps_after_a_restart_of_the_exporter() -> None:

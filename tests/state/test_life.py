@@ -194,6 +194,12 @@ def test_a_gap_lasts_until_the_last_answer_that_lacked_the_next_sign() -> None:
     assert minutes_of_gap(history.fails(50, "retrieve").details(300, job(started=0, steps=2))) == 15
 
 
+def test_an_event_after_an_outage_ends_no_gap_of_that_length() -> None:
+    events = {"job_start": 0}
+    history = started().details(10, job(started=0, events=events)).fails(50, "retrieve")
+    assert minutes_of_gap(history.details(300, job(started=0, events=events | {"checkpoint_save": 290}))) == 10
+
+
 def test_gaps_of_rows_are_those_between_their_own_times() -> None:
     history = started().rows(200, 100, 105, 112)
     assert minutes_of_gap(history) == 7
