@@ -203,7 +203,7 @@ job_training_loss{job_id="ft-run"} 1.31
 job_eval_loss{job_id="ft-run"} 1.32
 job_grad_norm{job_id="ft-run"} 1.33
 job_learning_rate{job_id="ft-run"} 1.34
-job_training_step{job_id="ft-run"} 135
+job_training_step{job_id="ft-run"} 19
 job_training_timestamp_seconds{job_id="ft-run"} 0.5
 job_training_metric{job_id="ft-run",name="train/accuracies"} 1.36
 job_training_metric{job_id="ft-run",name="eval/accuracies"} 1.37
@@ -258,9 +258,9 @@ def exported() -> dict[str, float]:
     history.happens(ListAnswered(Call(seconds(-1), "list", "200", 0.3), answer, 31.0, 71.0))
     history.details(0, RUN)
     rows = [
-        TrainingPoint(134, seconds(0.25), {"train/loss": 1.31}),
-        TrainingPoint(135, seconds(0.5), {"train/grad_norm": 1.33, "train/learning_rate": 1.34, "eval/loss": 1.32}),
-        TrainingPoint(135, seconds(0.5), {"train/accuracies": 1.36, "eval/accuracies": 1.37}),
+        TrainingPoint(18, seconds(0.25), {"train/loss": 1.31}),
+        TrainingPoint(19, seconds(0.5), {"train/grad_norm": 1.33, "train/learning_rate": 1.34, "eval/loss": 1.32}),
+        TrainingPoint(19, seconds(0.5), {"train/accuracies": 1.36, "eval/accuracies": 1.37}),
     ]
     history.happens(RowsAnswered(Call(seconds(1), "metrics", "200", 0.4, "ft-run"), rows))
     history.details(1.5, RUN | {"steps_completed": 28, "total_steps": 112}).rows(1.75, job_id="ft-run")
