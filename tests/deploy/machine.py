@@ -29,7 +29,9 @@ class Network:
         overlay = self._etc("probe", {})
         probe = ["unshare", "--mount", "--net", *_AS_ROOT, "sh", "-c", overlay]
         if subprocess.run(probe, capture_output=True, check=False).returncode:
-            pytest.skip("this system does not allow namespaces and overlay mounts")
+            pytest.skip(
+                "namespaces and overlay mounts are not allowed: run as root (in a container with CAP_SYS_ADMIN)"
+            )
         up = "ip link set lo up && echo ready && exec sleep infinity"
         self._holder = Program("unshare", "--net", "--fork", "--kill-child", *_AS_ROOT, "sh", "-c", up)
         self._holder.line("ready")

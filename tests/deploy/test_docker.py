@@ -120,7 +120,7 @@ def test_it_serves_as_a_user_without_rights_on_a_read_only_file_system(image: Im
     if subprocess.run(
         ["unshare", *user, "--mount", "sh", "-c", read_only], check=False, capture_output=True
     ).returncode:
-        pytest.skip("this system does not allow mount namespaces")
+        pytest.skip("mount namespaces are not allowed: run as root (in a container with CAP_SYS_ADMIN)")
     serve = f"{read_only} && exec {drop} {image.entrypoint} --demo --web.listen-address=127.0.0.1:0"
     with Program("unshare", *user, "--mount", "sh", "-c", serve) as exporter:
         port = exporter.logged("msg=listening", "port")

@@ -49,7 +49,7 @@ def simulator() -> Iterator[Simulator]:
 def test_the_unit_polls_with_the_key_that_only_root_can_read(simulator: Simulator, tmp_path: Path) -> None:
     nspawn, python = need("systemd-nspawn", "systemd-container"), "/usr/bin/python3"
     if os.geteuid() != 0:
-        pytest.skip("only root can run a systemd of its own")
+        pytest.skip("a systemd of its own needs root: run the tests as root")
     installed = tmp_path / "opt"
     run(python, "-m", "venv", installed)
     pip = (installed / "bin/python", "-m", "pip", "install", "--quiet", "--no-compile")
