@@ -3,6 +3,7 @@
 from grafana_foundation_sdk.builders import bargauge, heatmap, stat, statetimeline, table, timeseries
 from grafana_foundation_sdk.models import dashboard as model
 
+from exporter.statuses import STATUSES
 from grafana.frame import board, choice, of_job
 from grafana.look import (
     BLUE,
@@ -56,6 +57,7 @@ NO_ENDS = "No job was seen to finish"
 NO_VERDICT = "No verdict yet"
 ALL_MODELS = "Counts all models."
 MOST_ACTIVE = 100  # rows of the table of active jobs
+ACTIVE = {name: number for name, number in STATUS_NUMBERS.items() if name not in STATUSES or not STATUSES[name].ended}
 
 
 def fleet() -> model.Dashboard:
@@ -239,7 +241,7 @@ def _active_over_time() -> statetimeline.Panel:
     return timeline(
         "Active jobs over time",
         "Status over time of the jobs that are active at the end of the time range, the newest 30.",
-        over_time(titled(active(status_number(STATUS_NUMBERS), 30, " @ end()")), "{{title}}"),
+        over_time(titled(active(status_number(ACTIVE), 30, " @ end()")), "{{title}}"),
         status_mappings(),
         empty="No active jobs",
         size=(24, 9),
