@@ -99,7 +99,7 @@ def _status(settings: Settings, about: Exporter, stack: ExitStack, *, as_json: b
 def _run(settings: Settings, about: Exporter, read: Callable[[], Settings], stack: ExitStack) -> int:
     redact = Redaction()
     redact.add(*secrets(settings.effective_accounts()))
-    guard = _guard(settings.web_config_file) if settings.web_config_file else None
+    guard = _guard(settings)
     if settings.config_check:
         if not settings.demo:  # the simulated account has a key of its own
             Accounts(Store(about, {}), account_configs(settings), redact)
@@ -132,10 +132,17 @@ def _run(settings: Settings, about: Exporter, read: Callable[[], Settings], stac
     return _serve(settings, reload, accounts, app, guard, stack)
 
 
-def _guard(path: Path) -> "Guard":
+def _guard(settings: Settings) -> "Guard | None":
+    """What the web configuration asks for; `WebConfigError`, with where the file is named, if it cannot be used."""
+    if not settings.web_config_file:
+        return None
     from exporter.web.guard import Guard  # here, because without the file nothing of it is needed, nor bcrypt
 
-    return Guard(path)
+    try:
+        return Guard(settings.web_config_file)
+    except WebConfigError as error:
+        place = settings.place("web_config_file")
+        raise WebConfigError("\n".join(f"{place}: {line}" for line in str(error).splitlines())) from None
 
 
 def _demo(settings: Settings, stack: ExitStack) -> Callable[[Settings], Settings]:

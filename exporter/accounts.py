@@ -37,10 +37,15 @@ class AccountConfig:
         return account.base_url, account.api_key_file, account.api_key_env, account.api_key, self.timeout, self.schedule
 
     def client(self, redact: Redaction) -> Client:
-        """A client for the account; `BadKeyError` if there is no usable key."""
+        """A client for the account; `BadKeyError`, with where the key is set, if there is no usable key."""
+        try:
+            key = self._key_source(redact)
+        except BadKeyError as error:
+            place = self.account.key_place
+            raise BadKeyError(f"{place}: {error}" if place else str(error)) from None
         return Client(
             self.account.base_url,
-            self._key_source(redact),
+            key,
             user_agent=f"{PROGRAM}/{__version__}",
             timeout=self.timeout,
             connections=self.schedule.concurrency + 1,

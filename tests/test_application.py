@@ -96,8 +96,9 @@ def test_metrics_are_served_at_the_path_of_the_settings(store: Store, serve: Ser
     assert ask(server, "/metrics")[0] == 404
 
 
-def test_a_query_string_does_not_hide_the_metrics(store: Store, serve: Serve) -> None:
-    assert ask(serve(store), "/metrics?x=y")[0] == 200
+@pytest.mark.parametrize("path", ["/metrics", "/sd", *FILES, "/-/healthy", "/-/ready"])
+def test_unknown_query_parameters_are_ignored(store: Store, serve: Serve, path: str) -> None:
+    assert ask(serve(store), f"{path}?x=y&z")[0] == 200
 
 
 @pytest.mark.parametrize("path", ["/metrics", *FILES, "/-/healthy", "/-/ready"])

@@ -51,7 +51,11 @@ def test_once_exits_1_where_the_poll_failed(simulator: Simulator) -> None:
         ),
         ([], {"TOGETHER_API_KEY": "two words"}, "TOGETHER_API_KEY holds something other than one word of printable"),
         ([], {"TOGETHER_API_KEY": "a\nb"}, "TOGETHER_API_KEY holds something other than one word of printable ASCII"),
-        ([], {"TOGETHER_API_KEY_FILE": "/nowhere"}, "the API key file of account default: No such file or directory"),
+        (
+            [],
+            {"TOGETHER_API_KEY_FILE": "/nowhere"},
+            "TOGETHER_API_KEY_FILE: the API key file of account default: No such file or directory",
+        ),
         (["--poll.interval=x"], {"TOGETHER_API_KEY": "k"}, "--poll.interval: must be a duration"),
         (["--config.check", "--log.level=x"], {"TOGETHER_API_KEY": "k"}, "--log.level: must be"),
     ],
@@ -62,6 +66,30 @@ def test_a_bad_configuration_is_one_line_and_exit_code_2(flags: list[str], env: 
     [line] = done.stderr.splitlines()
     assert line.startswith(f"together-finetune-exporter: {message}")
     assert "two words" not in line
+
+
+def test_a_file_that_is_missing_is_an_error_of_the_setting_that_names_it() -> None:
+    flags = ("--config.check", "--together.api-key-file=nowhere")
+    assert run(*flags).stderr.endswith(
+        ": --together.api-key-file: the API key file of account default: No such file or directory\n"
+    )
+    flags = ("--config.check", "--web.config.file=nowhere")
+    assert run(*flags, TOGETHER_API_KEY="k").stderr.endswith(
+        ": --web.config.file: nowhere: No such file or directory\n"
+    )
+
+
+def test_each_key_that_cannot_be_used_is_an_error_of_its_entry(tmp_path: Path) -> None:
+    file = tmp_path / "c.yml"
+    file.write_text(
+        "accounts:\n  - name: a\n    api_key_env: A\n  - name: b\n    api_key_file: b.key\n"
+        "  - name: c\n    api_key_env: C\n"
+    )
+    done = run("--config.check", f"--config.file={file}", A="key", C="two words")
+    assert [line.partition(f"{file}:")[2] for line in done.stderr.splitlines()] == [
+        "5: accounts[1].api_key_file: the API key file of account b: No such file or directory",
+        "7: accounts[2].api_key_env: C holds something other than one word of printable ASCII",
+    ]
 
 
 def test_a_valid_configuration_is_checked_without_a_call(wire: Wire) -> None:

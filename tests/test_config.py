@@ -208,7 +208,7 @@ def test_settings_cannot_be_changed() -> None:
         ("--poll.interval", "--poll.interval: needs a value (DURATION)"),
         ("--colour=red", "--colour: is not a flag; see --help"),
         (f"--together.api-key{'5' * 40}", "there is an argument that is not a flag; see --help"),
-        ("--no-once=true", "--no-once: is not a flag; did you mean"),
+        ("--no-once=true", "--no-once: takes no value"),
         ("--once=maybe", "--once: must be true or false, not 'maybe'"),
         ("once", "there is an argument that is not a flag; see --help"),
         ("--web.listen-address=10124", "--web.listen-address: must be an address such as :10124,"),
@@ -430,7 +430,7 @@ ACCOUNT = "accounts:\n- {name: a, api_key_env: A}\n"
         ("accounts: [{name: a}]", "c.yml:1: accounts[0]: must have either api_key_file or api_key_env"),
         ("accounts: [{api_key_env: A}]", "c.yml:1: accounts[0].name: is required"),
         ("accounts: [{name: '', api_key_env: A}]", "c.yml:1: accounts[0].name: must be 1 to 128 printable characters"),
-        (f"{ACCOUNT}- {{name: a, api_key_env: A}}", "c.yml:1: accounts: must all have different names"),
+        (f"{ACCOUNT}- {{name: a, api_key_env: A}}", "c.yml:3: accounts[1].name: is the name of another account"),
         (
             f"{ACCOUNT}- name: b\n  api_key_env: A\n  colour: x",
             "c.yml:5: accounts[1].colour: is not a setting of an account; known: name, api_key_file,",

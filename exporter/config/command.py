@@ -39,7 +39,9 @@ def read_flags(argv: Sequence[str]) -> tuple[dict[str, Given], list[str]]:
     waiting = list(reversed(argv))
     while waiting:
         flag, equals, value = waiting.pop().partition("=")
-        if flag in switches and not equals:
+        if flag in switches:
+            if equals:
+                errors.append(f"{flag}: takes no value")
             texts[switches[flag].field] = ["false"]
             continue
         setting = flags.get(flag)

@@ -65,10 +65,12 @@ def _load(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
     settings, value_errors, invalid = _validate(given)
     errors += [*file_errors, *value_errors]
     if complete:  # what the file would have said could be the very thing that is missing
-        errors += [*_conflicts(settings, given, invalid), *_missing_keys(settings, given, invalid, environ)]
+        errors += [*_conflicts(settings, given, invalid), *_same_names(settings, given)]
+        errors += _missing_keys(settings, given, invalid, environ)
     if errors:
         raise ConfigError(*errors)
-    return settings
+    given.pop("together_api_key", None)  # the places are wanted, not the key
+    return settings.model_copy(update={"given": given})
 
 
 def _from_file(file: Given | None) -> tuple[dict[str, Given], list[str], bool]:
@@ -161,3 +163,12 @@ def _missing_keys(
             "no API key: set TOGETHER_API_KEY, --together.api-key-file to a file that holds it, or `accounts:` in"
             " --config.file"
         )
+
+
+def _same_names(settings: Settings, given: Mapping[str, Given]) -> Iterator[str]:
+    """An error for each account that has the name of an earlier one."""
+    names: set[str] = set()
+    for index, account in enumerate(settings.accounts):
+        if account.name in names:
+            yield f"{given['accounts'].place((index, 'name'))}: is the name of another account"
+        names.add(account.name)

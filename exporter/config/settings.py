@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from exporter.config.given import Given
 from exporter.config.validators import (
     STUCK_AFTER,
     AccountName,
@@ -59,17 +60,12 @@ class AccountEntry(BaseModel):
         return self
 
 
-def _distinct(accounts: tuple[AccountEntry, ...]) -> tuple[AccountEntry, ...]:
-    if len({account.name for account in accounts}) < len(accounts):
-        raise ValueError("must all have different names")
-    return accounts
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """An account with everything that is in effect for it; durations are seconds.
 
-    The key is in `api_key_file`, or else it is `api_key`, the value of the variable `api_key_env`.
+    The key is in `api_key_file`, or else it is `api_key`, the value of the variable `api_key_env`. `key_place` is the
+    flag, variable, or file and line that names one of these.
     """
 
     name: str
@@ -77,6 +73,7 @@ class Account:
     api_key_file: Path | None
     api_key_env: str | None
     api_key: SecretStr | None
+    key_place: str
     stuck_after: Mapping[str, float]
     failure_window: float
     failure_limit: float
@@ -175,7 +172,12 @@ class Settings(BaseModel):
     simulator_shape: Literal["live", "reference"] = _setting("live", "", "Shape of the simulated list of jobs.")
     simulator_seed: Annotated[int, whole(0, 2**32 - 1)] = _setting(1, "N", "Random seed of the simulation.")
 
-    accounts: Annotated[tuple[AccountEntry, ...], AfterValidator(_distinct)] = ()
+    accounts: tuple[AccountEntry, ...] = ()
+    given: Mapping[str, Given] = Field({}, exclude=True, repr=False)
+
+    def place(self, field: str, *inside: str | int) -> str:
+        """Where a setting was given, or a value inside it: its flag, its variable, or file and line; else empty."""
+        return self.given[field].place(inside) if field in self.given else ""
 
     def effective_accounts(self, environ: Mapping[str, str] = process_environment) -> tuple[Account, ...]:
         """The accounts of the file, or the one that flags and variables describe, with nothing left to resolve.
@@ -188,9 +190,10 @@ class Settings(BaseModel):
             entries = (AccountEntry(name="default", api_key_file=self.together_api_key_file),)
         else:
             entries = (AccountEntry(name="default", api_key_env=KEY_VARIABLE),)
-        return tuple(self._effective(entry, environ) for entry in entries)
+        return tuple(self._effective(index, entry, environ) for index, entry in enumerate(entries))
 
-    def _effective(self, entry: AccountEntry, environ: Mapping[str, str]) -> Account:
+    def _effective(self, index: int, entry: AccountEntry, environ: Mapping[str, str]) -> Account:
+        key_name = "api_key_file" if entry.api_key_file else "api_key_env"
         key = None
         if entry.api_key_env == KEY_VARIABLE:
             key = self.together_api_key or SecretStr("")
@@ -202,6 +205,7 @@ class Settings(BaseModel):
             api_key_file=entry.api_key_file,
             api_key_env=entry.api_key_env,
             api_key=key,
+            key_place=self.place("accounts", index, key_name) if self.accounts else self.place(f"together_{key_name}"),
             stuck_after={**self.alerts_stuck_after, **entry.stuck_after},
             failure_window=entry.failure_window or self.alerts_failure_window,
             failure_limit=entry.failure_limit or self.alerts_failure_limit,
