@@ -190,6 +190,54 @@ def test_a_configuration_is_accepted_by_the_program_it_is_for(block: Block, tmp_
             load_web_config(file)
 
 
+def block_with(text: str) -> Block:
+    """The only block of YAML with this text."""
+    [found] = [block for block in YAML if text in block.text]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("alert", "severity", "receiver"),
+    [
+        ("TogetherFinetuneJobFailed", "critical", "pagerduty"),
+        ("TogetherFinetuneApiKeyRefused", "critical", "pagerduty"),
+        ("TogetherFinetuneBudgetExceeded", "warning", "slack"),
+    ],
+)
+def test_what_is_critical_pages_and_the_rest_goes_to_a_channel(
+    alert: str, severity: str, receiver: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "alertmanager.yml"
+    file.write_text(block_with("routing_key_file").text)
+    amtool = need("amtool", "prometheus-alertmanager")
+    labels = (f"alertname={alert}", f"severity={severity}", "account=main")
+    assert run(amtool, "config", "routes", "test", f"--config.file={file}", *labels).strip() == receiver
+
+
+def test_the_rule_about_finished_jobs_fires_for_ten_minutes(promtool: str, tmp_path: Path) -> None:
+    (tmp_path / "rules.yml").write_text(block_with("FinetuneJobDone\n        expr").text)
+    job = 'account="main",job_id="ft-1"'
+    fired = {
+        "exp_labels": {"account": "main", "job_id": "ft-1", "status": "completed", "severity": "info"},
+        "exp_annotations": {"summary": "Fine-tuning job ft-1 (nightly, me/model) is done"},
+    }
+    series = {
+        f'together_finetune_job_finished_timestamp_seconds{{{job},status="completed"}}': "_x4 240x30",
+        f'together_finetune_job_info{{{job},suffix="nightly",output_name="me/model"}}': "1x30",
+    }
+    times = {"3m": [], "5m": [fired], "13m": [fired], "15m": []}
+    test = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "alert_rule_test": [
+            {"eval_time": time, "alertname": "FinetuneJobDone", "exp_alerts": alerts} for time, alerts in times.items()
+        ],
+    }
+    file = tmp_path / "test.yml"
+    file.write_text(yaml.safe_dump({"rule_files": ["rules.yml"], "tests": [test]}))
+    run(promtool, "test", "rules", file)
+
+
 # ---------------------------------------------------------------------------------------------------- promises
 
 
