@@ -1,11 +1,12 @@
 """A job and its events: what follows from the fields that the API sent."""
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from exporter.models.fields import EventFields, JobFields
 from exporter.statuses import STATUSES, UNKNOWN, Status, status_of
@@ -16,6 +17,8 @@ MAX_EVENTS = 10_000
 
 _RECENT = 50  # events kept whole
 _MAX_MESSAGE = 500  # characters
+_CACHED = 256  # of the few types and levels that there are, and of odd ones
+_NO_LEVELS = dict.fromkeys(LEVELS, 0)
 _OTHER_EVENT_TYPES = (
     "model_downloading model_download_complete training_data_downloading"
     " training_data_download_complete validation_data_downloading validation_data_download_complete wandb_init"
@@ -27,8 +30,7 @@ _SAME_EVENT = {"compressing_model": "model_compressing"}
 _SAME_LEVEL = {"": "info", "legacy_info": "info", "legacy_iwarning": "warning", "legacy_ierror": "error"}
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One event of a job: its type in lower case, its level (one of `LEVELS` or `unknown`), its time (unix seconds) and
     its message."""
 
@@ -108,34 +110,28 @@ def summarise(events: list[EventFields] | None) -> Events | None:
     """The summary of a job's events; `None`, for unknown, without any: every job has at least one for its creation."""
     if not events:
         return None
-    levels, types = Counter(dict.fromkeys(LEVELS, 0)), Counter[str]()
-    first: dict[str, float] = {}
-    last: dict[str, float] = {}
-    recent: deque[EventFields] = deque(maxlen=_RECENT)
-    for fields in events[-MAX_EVENTS:]:
-        known = _event_type(fields)
-        name = known if known in _EVENT_TYPES else UNKNOWN.name
-        levels[_event_level(fields)] += 1
-        types[name] += 1
-        if (time := unix(fields.get("created_at"))) is not None:
-            first[name] = min(time, first.get(name, time))
-            last[name] = max(time, last.get(name, time))
-        recent.append(fields)
+    events = events[-MAX_EVENTS:]
+    names = [_event_type(fields["type"]) for fields in events]
+    levels = [_event_level(fields.get("level")) for fields in events]
+    times = [unix(fields.get("created_at")) for fields in events]
+    kinds = [name if name in _EVENT_TYPES else UNKNOWN.name for name in names]
+    dated = sorted((time, kind) for time, kind in zip(times, kinds, strict=True) if time is not None)
+    texts = map(_text, events[-_RECENT:])
     return Events(
-        MappingProxyType(levels),
-        MappingProxyType(types),
-        MappingProxyType(first),
-        MappingProxyType(last),
-        tuple(map(_event, recent)),
+        MappingProxyType({**_NO_LEVELS, **Counter(levels)}),
+        MappingProxyType(Counter(kinds)),
+        MappingProxyType({kind: time for time, kind in reversed(dated)}),
+        MappingProxyType({kind: time for time, kind in dated}),
+        tuple(map(Event, names[-_RECENT:], levels[-_RECENT:], times[-_RECENT:], texts)),
     )
 
 
 def unknown_events(events: Iterable[EventFields]) -> Iterator[tuple[str, str]]:
     """Event types and levels outside the known set: the field's name with dots, and the value."""
     for fields in events:
-        if _event_type(fields) not in _EVENT_TYPES:
+        if _event_type(fields["type"]) not in _EVENT_TYPES:
             yield "events.type", fields["type"]
-        if _event_level(fields) == UNKNOWN.name:
+        if _event_level(fields.get("level")) == UNKNOWN.name:
             yield "events.level", fields.get("level") or ""
 
 
@@ -146,19 +142,20 @@ def unix(time: datetime | Literal[""] | None) -> float | None:
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
-def _event(fields: EventFields) -> Event:
+def _text(fields: EventFields) -> str:
     message = fields.get("message")
-    text = " ".join(message.split())[:_MAX_MESSAGE] if isinstance(message, str) else ""
-    return Event(_event_type(fields), _event_level(fields), unix(fields.get("created_at")), text)
+    return " ".join(message.split())[:_MAX_MESSAGE] if isinstance(message, str) else ""
 
 
-def _event_type(fields: EventFields) -> str:
-    name = fields["type"].lower()
+@lru_cache(_CACHED)
+def _event_type(name: str) -> str:
+    name = name.lower()
     return _SAME_EVENT.get(name, name)
 
 
-def _event_level(fields: EventFields) -> str:
-    level = (fields.get("level") or "").lower()
+@lru_cache(_CACHED)
+def _event_level(name: str | None) -> str:
+    level = (name or "").lower()
     level = _SAME_LEVEL.get(level, level)
     return level if level in LEVELS else UNKNOWN.name
 

@@ -1,8 +1,10 @@
 """The API's bytes as models, and what had to be rejected.
 
-No odd value may cost more than itself. A sound list is validated by pydantic in one pass, straight from the bytes. An
-unsound one is validated job by job: an odd value is removed from its job and becomes unknown, and only a job without a
-usable id or status is rejected. Whatever the bytes are, they yield models or one `BodyError`.
+No odd value may cost more than itself. A sound job is validated by pydantic, straight from the bytes. An odd value is
+removed from its job and becomes unknown, and only a job without a usable id or status is rejected. Whatever the bytes
+are, they yield models or one `BodyError`.
+
+Most of a list is the same from one poll to the next: what is the same is not parsed again.
 """
 
 import json
@@ -11,13 +13,16 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache, wraps
-from typing import Annotated, Any, ParamSpec, TypeVar
+from dataclasses import dataclass, field, replace
+from functools import wraps
+from hashlib import sha256
+from itertools import islice
+from types import MappingProxyType
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-from pydantic import FailFast, TypeAdapter, ValidationError
-from typing_extensions import TypedDict  # pydantic accepts typing's own from Python 3.12 on
+from pydantic import TypeAdapter, ValidationError
 
+from exporter.models.entries import split
 from exporter.models.fields import MAX_LABEL, JobFields
 from exporter.models.job import MAX_EVENTS, Events, Job, summarise, unknown_events
 from exporter.statuses import UNKNOWN
@@ -39,17 +44,7 @@ R = TypeVar("R")
 _Path = tuple[int | str, ...]
 
 
-class _JobList(TypedDict):
-    data: Annotated[list[JobFields], FailFast()]
-
-
-_JOB_LIST = TypeAdapter(_JobList)
-
-
-@cache
-def _job_validator() -> TypeAdapter[JobFields]:
-    """The validator of a single job. It is built for the first answer that needs it, not at the start."""
-    return TypeAdapter(JobFields)
+_JOB = TypeAdapter(JobFields)
 
 
 class BodyError(Exception):
@@ -73,6 +68,13 @@ class UnknownValue:
     value: str
 
 
+class _Entry(NamedTuple):
+    """What was found in an object of the list."""
+
+    found: Job | Rejection
+    unknown_values: tuple[UnknownValue, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class JobList:
     """The content of an answer: its jobs, each id once; objects rejected, counted by reason and the first of them
@@ -82,6 +84,10 @@ class JobList:
     rejected: Mapping[str, int]
     rejections: tuple[Rejection, ...]
     unknown_values: tuple[UnknownValue, ...]
+    digest: bytes = field(default=b"", repr=False, compare=False)
+    """Of the answer's bytes."""
+    entries: Mapping[bytes, _Entry] = field(default_factory=dict, repr=False, compare=False)
+    """The objects that are jobs, by the digest of their bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +117,23 @@ def _total(parse: Callable[P, R]) -> Callable[P, R]:
 
 
 @_total
-def parse_jobs(body: bytes) -> JobList:
-    """The answer of `GET /fine-tunes`; raises `BodyError` if it is not a list of jobs."""
+def parse_jobs(body: bytes, before: JobList | None = None) -> JobList:
+    """The answer of `GET /fine-tunes`; raises `BodyError` if it is not a list of jobs.
+
+    What it has in common with the answer `before` is not parsed again: a job whose bytes are the same is the same
+    object, and so is the whole list.
+    """
+    digest = sha256(body).digest()
+    if before is not None and before.digest == digest:
+        return before
     _check_size(body)
-    try:
-        return _collect(_JOB_LIST.validate_json(body)["data"])
-    except ValidationError:
-        return _parse_each(_list_in(_object(body), "data"))
+    pieces = _read_pieces(split(body), before.entries if before else {})
+    if not pieces:
+        return replace(_collect_each(_list_in(_object(body), "data")), digest=digest)
+    found = _collect(entry for _, entry in pieces)
+    # A rejected object is described by its place, which may be another one next time.
+    entries = {key: entry for key, entry in pieces if isinstance(entry.found, Job)}
+    return replace(found, digest=digest, entries=entries)
 
 
 @_total
@@ -125,9 +141,9 @@ def parse_job(body: bytes, job_id: str) -> JobList:
     """The answer of `GET /fine-tunes/{id}` as a list of one job; raises `BodyError` if it is not that job."""
     _check_size(body)
     try:
-        found = _collect([_job_validator().validate_json(body)])
+        found = _collect([_sound(_JOB.validate_json(body))])
     except ValidationError:
-        found = _parse_each([_object(body)])
+        found = _collect_each([_object(body)])
     if [job.id for job in found.jobs] != [job_id]:
         raise BodyError("the answer is not the requested job")
     return found
@@ -139,7 +155,7 @@ def parse_events(body: bytes, job_id: str) -> tuple[Events | None, tuple[Unknown
     it is not a list."""
     _check_size(body)
     # As the events of a job: one way to remove an odd one.
-    found = _parse_each([{"id": job_id, "status": "queued", "events": _list_in(_object(body), "data")}])
+    found = _collect_each([{"id": job_id, "status": "queued", "events": _list_in(_object(body), "data")}])
     return found.jobs[0].events, found.unknown_values
 
 
@@ -166,89 +182,92 @@ def _point(row: dict[str, Any]) -> TrainingPoint:
     )
 
 
-class _Findings:
-    """What is rejected and unknown in an answer, collected while it is parsed."""
+def _read_pieces(pieces: Iterable[bytes], known: Mapping[bytes, _Entry]) -> list[tuple[bytes, _Entry]]:
+    """What is in each of the objects that a list was cut into, by the digest of its bytes; what is `known` is not
+    parsed. Nothing if one is not JSON, or if there are too many."""
+    found: list[tuple[bytes, _Entry]] = []
+    for index, piece in enumerate(pieces):
+        digest = sha256(piece).digest()
+        entry = known.get(digest)
+        if entry is None:
+            try:
+                entry = _sound(_JOB.validate_json(piece))
+            except ValidationError as error:
+                if error.error_count() == 1 and error.errors(include_url=False)[0]["type"] == "json_invalid":
+                    return []
+                entry = _repair(index, _object(piece))
+        found.append((digest, entry))
+    return found if len(found) <= MAX_JOBS else []
 
-    def __init__(self) -> None:
-        self.rejected: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
-        self.rejections: list[Rejection] = []
-        self.unknown: dict[tuple[str, str], UnknownValue] = {}
 
-    def reject(self, job_id: str, reason: str) -> None:
-        self.rejected[reason] += 1
-        if len(self.rejections) < _MAX_REJECTIONS:
-            self.rejections.append(Rejection(_cut(job_id), reason))
-
-    def note(self, job_id: str, field: str, value: object) -> None:
-        if len(self.unknown) < _MAX_UNKNOWN and (job_id, field) not in self.unknown:
-            self.unknown[job_id, field] = UnknownValue(job_id, field, _cut(value))
+def _collect_each(data: list[Any]) -> JobList:
+    return _collect((_repair(index, item) for index, item in enumerate(data[:MAX_JOBS])), len(data) - MAX_JOBS)
 
 
-def _collect(found: list[JobFields], findings: _Findings | None = None) -> JobList:
-    findings = findings or _Findings()
-    if len(found) > MAX_JOBS:
-        findings.rejected["limit"] += len(found) - MAX_JOBS
+def _collect(entries: Iterable[_Entry], surplus: int = 0) -> JobList:
     newest: dict[str, Job] = {}
-    for fields in found[:MAX_JOBS]:
-        job = _job(fields, findings)
-        if job.id in (".", ".."):  # they would lead a request for the job to another path
-            findings.reject(job.id, "id")
-        elif (other := newest.setdefault(job.id, job)) is not job:
-            findings.reject(job.id, "duplicate_id")
-            if (job.updated or 0) > (other.updated or 0):
-                newest[job.id] = job
+    rejections: list[Rejection] = []
+    unknown: dict[tuple[str, str], UnknownValue] = {}
+    for found, unknown_values in entries:
+        if isinstance(found, Rejection):
+            rejections.append(found)
+        elif (job_id := found.id) not in newest:
+            newest[job_id] = found
+        else:
+            rejections.append(Rejection(_cut(job_id), "duplicate_id"))
+            if (found.updated or 0) > (newest[job_id].updated or 0):
+                newest[job_id] = found
+        for value in unknown_values if len(unknown) < _MAX_UNKNOWN else ():
+            unknown.setdefault((value.job_id, value.field), value)
+    rejected = Counter(rejection.reason for rejection in rejections)
+    rejected["limit"] = max(surplus, 0)
     return JobList(
         tuple(newest.values()),
-        dict(findings.rejected),
-        tuple(findings.rejections),
-        tuple(findings.unknown.values()),
+        {reason: rejected[reason] for reason in REASONS},
+        tuple(rejections[:_MAX_REJECTIONS]),
+        tuple(islice(unknown.values(), _MAX_UNKNOWN)),
     )
 
 
-def _job(fields: JobFields, findings: _Findings) -> Job:
+def _sound(fields: JobFields, odd: Mapping[str, object] = MappingProxyType({})) -> _Entry:
+    """The entry of an object whose `fields` are sound, after the `odd` values were removed."""
     events = fields.pop("events", None)
     job = Job(fields, summarise(events))
+    if job.id in (".", ".."):  # they would lead a request for the job to another path
+        return _Entry(Rejection(job.id, "id"))
+    unknown = dict(odd)
     if job.status is UNKNOWN:
-        findings.note(job.id, "status", fields["status"])
+        unknown.setdefault("status", fields["status"])
     if job.events and (UNKNOWN.name in job.events.types or job.events.levels.get(UNKNOWN.name)):
-        for field, value in unknown_events(events or ()):
-            findings.note(job.id, field, value)
-    return job
+        for name, value in unknown_events(events or ()):
+            unknown.setdefault(name, value)
+    return _Entry(job, tuple(UnknownValue(job.id, name, _cut(value)) for name, value in unknown.items()))
 
 
-def _parse_each(data: list[Any]) -> JobList:
-    findings = _Findings()
-    findings.rejected["limit"] += max(len(data) - MAX_JOBS, 0)
-    found = (_repair(index, item, findings) for index, item in enumerate(data[:MAX_JOBS]))
-    return _collect([fields for fields in found if fields is not None], findings)
-
-
-def _repair(index: int, item: Any, findings: _Findings) -> JobFields | None:
-    """The sound fields of an object of the list; `None` if it is rejected."""
+def _repair(index: int, item: Any) -> _Entry:
+    """The entry of any object, from which odd values are removed."""
     if not isinstance(item, dict):
-        findings.reject(f"#{index}", "not_an_object")
-        return None
+        return _Entry(Rejection(f"#{index}", "not_an_object"))
     job_id = item["id"] if isinstance(item.get("id"), str) else f"#{index}"
     if missing := next((field for field in ("id", "status") if not isinstance(item.get(field), str)), None):
-        findings.reject(job_id, missing)
-        return None
+        return _Entry(Rejection(_cut(job_id), missing))
     item["status"] = item["status"][:MAX_LABEL]
     if isinstance(events := item.get("events"), list):
         item["events"] = events[-MAX_EVENTS:]
+    odd: dict[str, object] = {}
     while True:  # the removal of one odd value can reveal another: `Suffix` behind `suffix`
         try:
-            return _job_validator().validate_python(item)
+            return _sound(_JOB.validate_python(item), odd)
         except ValidationError as error:
             problems = {_deepest(item, problem["loc"]): problem["type"] for problem in error.errors(include_url=False)}
             if ("id",) in problems:
-                findings.reject(job_id, "id")
-                return None
+                return _Entry(Rejection(_cut(job_id), "id"))
             for path in _last_first(problems):
                 value = _remove(item, path)
                 if problems[path] == "string_too_long":
                     _put(item, path, value[:MAX_LABEL])
                 else:
-                    findings.note(job_id, _dotted(path), value)
+                    odd.setdefault(_dotted(path), value)
 
 
 def _deepest(item: Any, path: _Path) -> _Path:

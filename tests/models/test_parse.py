@@ -113,6 +113,66 @@ def test_any_fields_of_a_job_cost_no_other_job(fields: dict[str, Any]) -> None:
     assert [job.fields["token_count"] for job in found.jobs if job.id == "ft-good"] == [7]
 
 
+# ------------------------------------------------------------------------------------------------- one after another
+
+LISTED = st.builds(
+    lambda number, fields: {"id": f"ft-{number}", "status": "running", **fields},
+    st.integers(0, 5),
+    ANY_JOB,
+)
+LISTS = st.lists(st.lists(LISTED | VALUES, max_size=5), min_size=1, max_size=4)
+
+
+@given(LISTS, st.sampled_from([(",", ":"), (", ", ": "), ("}, {", ": ")]), st.sampled_from([None, 1]))
+def test_a_list_parsed_after_another_is_as_if_parsed_alone(
+    lists: list[list[Any]], separators: tuple[str, str], indent: int | None
+) -> None:
+    found = None
+    for jobs in lists:
+        body = json.dumps({"data": jobs}, separators=separators, indent=indent).encode()
+        try:
+            alone = parse_jobs(body)
+        except BodyError:
+            continue
+        found = parse_jobs(body, found)
+        assert found == alone
+
+
+@given(st.lists(LISTED | VALUES, max_size=5))
+def test_jobs_are_the_same_whatever_is_written_around_them(jobs: list[Any]) -> None:
+    around = json.dumps({"warnings": [{"id": 1}], "data": jobs, "more": [{"id": 2}]}).encode()
+    assert parse_jobs(around) == parsed(*jobs)
+
+
+def test_jobs_whose_bytes_are_the_same_are_the_same_objects() -> None:
+    first = parsed(job("ft-1"), job("ft-2", "running"), job("ft-3"))
+    second = parse_jobs(jobs_json(job("ft-0"), job("ft-3"), job("ft-2", "completed"), job("ft-1")), first)
+    same = {job.id for job in second.jobs if any(job is other for other in first.jobs)}
+    assert same == {"ft-1", "ft-3"}
+
+
+def test_a_list_whose_bytes_are_the_same_is_the_same_object() -> None:
+    first = parsed(job("ft-1"))
+    assert parse_jobs(jobs_json(job("ft-1")), first) is first
+    assert parse_jobs(jobs_json(job("ft-1", "completed")), first) is not first
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [{"events": [{"id": "ft-5"}, {"id": "ft-6"}]}, {"model": '"}, {"id": "ft-5", "status": "running"'}],
+    ids=["objects", "text"],
+)
+def test_what_looks_like_the_next_job_inside_a_job_is_not_one(inside: dict[str, Any]) -> None:
+    assert [found.id for found in parsed(job("ft-1", **inside), job("ft-2")).jobs] == ["ft-1", "ft-2"]
+
+
+def test_an_odd_value_does_not_make_the_other_jobs_be_parsed_again() -> None:
+    first = parsed(job("ft-1"), job("ft-2", n_epochs="many"))
+    second = parse_jobs(jobs_json(job("ft-1"), job("ft-2", n_epochs="few")), first)
+    assert second.jobs[0] is first.jobs[0]
+    assert [unknown.value for unknown in second.unknown_values] == ["few"]
+
+
 @pytest.mark.parametrize("parse", PARSERS.values(), ids=PARSERS)
 @pytest.mark.parametrize(
     "body",
