@@ -5,6 +5,7 @@ To add a status, add its row. Settings, thresholds, metrics, the page, dashboard
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 Phase = Literal["waiting", "running", "finishing", "cancelling", "ended", "unknown"]
@@ -61,6 +62,7 @@ UNKNOWN = Status("unknown", "unknown")
 """What a job has whose status is not in the table."""
 
 
+@lru_cache(256)
 def status_of(name: str) -> Status:
     """The status of that name, in any case; `UNKNOWN` if it is not in the table."""
     return STATUSES.get(name.lower(), UNKNOWN)

@@ -1,74 +1,63 @@
 """What rows read if it takes more than a field."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from exporter.metrics.row import Labels, Reading
 from exporter.models import LEVELS
-from exporter.state import AccountView, JobState, JobView, Verdict, total
+from exporter.state import AccountView, JobState, JobView
 from exporter.statuses import STATUSES, UNKNOWN
+
+NANO = 10**9
+"""Nano-dollars in a dollar."""
 
 _MAX_MODELS = 100
 _OTHER = "other"
 
-Figure = Callable[[JobState], float | None]
 
-
-def by_status(figure: Figure) -> Callable[[AccountView], Reading]:
-    """Sums of a figure by status. A status whose jobs all leave the figure unknown has none; one without jobs has 0."""
+def by_status(figure: str, *, per: int = 1) -> Callable[[AccountView], Reading]:
+    """Sums of a figure by status, divided by `per`. A status whose jobs all leave the figure unknown has none; one
+    without jobs has 0."""
 
     def read(view: AccountView) -> Reading:
-        figures: dict[Labels, list[float | None]] = {(status,): [] for status in (*STATUSES, UNKNOWN.name)}
-        for state in view.state.jobs.values():
-            figures[(state.job.status.name,)].append(figure(state))
-        return {key: known for key, values in figures.items() if (known := total(values)) is not None}
+        sums, jobs = view.totals.by_status(figure), view.totals.by_status("jobs")
+        return {
+            (name,): sums.get(name, 0) / per for name in (*STATUSES, UNKNOWN.name) if name in sums or name not in jobs
+        }
 
     return read
 
 
-def by_model(figure: Figure) -> Callable[[AccountView], Reading]:
-    """Sums of a figure by base model and status, for existing combinations with a known figure."""
+def by_model(figure: str, *, per: int = 1) -> Callable[[AccountView], Reading]:
+    """Sums of a figure by base model and status, divided by `per`, for existing combinations with a known figure."""
 
     def read(view: AccountView) -> Reading:
         models = _models(view)
-        sums: dict[Labels, float] = {}
-        for state in view.state.jobs.values():
-            if (value := figure(state)) is not None:
-                model = _model(state)
-                key = (model if model in models else _OTHER, state.job.status.name)
-                sums[key] = sums.get(key, 0) + value
-        return sums
+        sums: dict[Labels, int] = {}
+        for (model, status), value in view.totals.by_model(figure).items():
+            key = (model if model in models else _OTHER, status)
+            sums[key] = sums.get(key, 0) + value
+        return {key: value / per for key, value in sums.items()}
 
     return read
 
 
-def _model(state: JobState) -> str:
-    return state.fields.get("model") or UNKNOWN.name
-
-
-def _models(view: AccountView) -> set[str]:
+def _models(view: AccountView) -> Collection[str]:
     """The models with series of their own: those whose oldest job is oldest, so that a new model moves none of them."""
+    models = {model for model, _ in view.totals.by_model("jobs")}
+    if len(models) <= _MAX_MODELS:
+        return models
     oldest: dict[str, float] = {}
     for state in view.state.jobs.values():
-        model, created = _model(state), state.job.created or 0.0
+        model, created = state.fields.get("model") or UNKNOWN.name, state.job.created or 0.0
         oldest[model] = min(created, oldest.get(model, created))
-    return set(sorted(oldest, key=lambda model: (oldest[model], model))[:_MAX_MODELS])
+    return sorted(models, key=lambda model: (oldest[model], model))[:_MAX_MODELS]
 
 
-def sum_of(figure: Figure) -> Callable[[AccountView], float | None]:
-    """The sum of a figure over all jobs."""
-    return lambda view: total(figure(state) for state in view.state.jobs.values())
-
-
-def queue_place(state: JobState) -> int | None:
-    """The place of a waiting job in the queue; a job that has started may still carry one."""
-    return state.fields.get("queue_depth") if state.job.status.waiting else None
-
-
-def largest_place(view: AccountView) -> int | None:
-    """The largest place in the queue that any waiting job reports."""
-    places = (queue_place(state) for state in view.state.jobs.values())
-    return max((place for place in places if place is not None), default=None)
+def refund_usd(view: AccountView) -> float | None:
+    """The refunds of all jobs, in US dollars."""
+    nano = view.totals.sum("refund")
+    return None if nano is None else nano / NANO
 
 
 INFO: Mapping[str, Callable[[JobState], str | None]] = {
@@ -164,13 +153,13 @@ def with_status(read: Callable[[JobView], float | bool | None]) -> Callable[[Job
     return labelled
 
 
-def verdicts(choose: Callable[[Verdict], object], *, failed: bool) -> Callable[[AccountView], Reading]:
+def verdicts(figure: str, *, failed: bool) -> Callable[[AccountView], Reading]:
     """The number of jobs with such a verdict, by status: of the failed statuses, or of those that may be active."""
     statuses = (*STATUSES.values(), UNKNOWN)
     names = [status.name for status in statuses if (status.failed if failed else not status.ended)]
 
     def read(view: AccountView) -> Reading:
-        counts = view.count(choose)
+        counts = view.totals.by_status(figure)
         return {(name,): counts.get(name, 0) for name in names} if view.state.last_list is not None else None
 
     return read

@@ -83,6 +83,7 @@ class Poller:
         self._inbox: queue.SimpleQueue[_Outcome | None] = queue.SimpleQueue()
         self._failing: set[str] = set()
         self._due = stopwatch()
+        self._content: JobList | None = None
 
     def run(self, delay: float = 0.0) -> None:
         """Polls until it is stopped or its publisher is revoked, for the first time after `delay` seconds."""
@@ -125,9 +126,10 @@ class Poller:
         at, start = self._clock(), self._stopwatch()
         try:
             reply = self._client.jobs()
-            content = parse_jobs(reply.body)
+            content = parse_jobs(reply.body, self._content)
         except (ApiError, BodyError) as error:
             return self._list_failed(_as_api_error(error), at, self._stopwatch() - start)
+        self._content = content
         seconds = self._stopwatch() - start
         active = any(not job.status.ended for job in content.jobs)
         interval = (self._schedule.active if active else self._schedule.idle) * (0.95 + 0.1 * self._random())

@@ -2,6 +2,7 @@
 
 from exporter.state.account import AccountState, Polls
 from exporter.state.attention import Attention
+from exporter.state.entry import Entry, JobView
 from exporter.state.events import (
     Call,
     DetailsAnswered,
@@ -18,8 +19,9 @@ from exporter.state.job import JobState, Training
 from exporter.state.lifecycle import Histogram, Lifecycle
 from exporter.state.settings import AccountSettings
 from exporter.state.store import Exporter, Publisher, State, Store
+from exporter.state.totals import Totals
 from exporter.state.verdict import Verdict, gives_steps, is_past, rows_awaited
-from exporter.state.view import AccountView, Entry, JobView, total
+from exporter.state.view import AccountView, total
 
 __all__ = [
     "AccountSettings",
@@ -46,6 +48,7 @@ __all__ = [
     "RowsAnswered",
     "State",
     "Store",
+    "Totals",
     "Training",
     "Verdict",
     "gives_steps",

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from operator import eq, is_
 from types import MappingProxyType
 
-from exporter.models import Job, Rejection, UnknownValue
+from exporter.models import Job, JobList, Rejection, UnknownValue
 from exporter.state.events import (
     Call,
     DetailsAnswered,
@@ -28,6 +29,9 @@ _KEPT_MISSING = 170.0
 _REMEMBERED = 86400.0  # seconds that a vanished job is remembered
 _MAX_REMEMBERED = 1_000
 _TRIM_INTERVAL = 3600.0  # seconds from one look at all jobs to the next, for texts that nobody sees any more
+
+_Vanished = tuple[float, JobState]
+"""A job that left the list, with the time since when (unix seconds)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +81,12 @@ class AccountState:
     """When the newest event happened, or the list that followed after the clock was set back."""
     lifecycle: Lifecycle | None = None
     """`None` until a list arrived."""
-    vanished: Mapping[str, tuple[float, JobState]] = field(default_factory=dict)
-    """Jobs that left the list, each with the time since when."""
-
-    @property
-    def missing(self) -> int:
-        """Jobs that the last list lacked and that are kept for now."""
-        return sum(state.missing_since is not None for state in self.jobs.values())
+    vanished: Mapping[str, _Vanished] = field(default_factory=dict)
+    """Jobs that left the list."""
+    content: JobList | None = None
+    """The last list."""
+    unsettled: frozenset[str] = frozenset()
+    """Jobs that changed since that list, or with it: what it says of the others would change nothing."""
 
     def after(self, event: Event, settings: AccountSettings) -> "AccountState":
         """The state after an event; the state itself is not changed."""
@@ -118,32 +121,16 @@ class AccountState:
 
     def _with_list(self, event: ListAnswered, settings: AccountSettings) -> "AccountState":
         at, content = event.call.at, event.content
-        lifecycle = self.lifecycle or Lifecycle()
-        jobs: dict[str, JobState] = {}
-        limit = at - settings.retention
-        for job in content.jobs:
-            before = self.jobs.get(job.id) or self.vanished.get(job.id, (0.0, None))[1]
-            state = listed(job, at, before, self.last_list)
-            if state is not before:
-                lifecycle, state = lifecycle.counting(_trimmed(state, limit))
-            jobs[job.id] = state
-        vanished = {
-            job_id: (since, state)
-            for job_id, (since, state) in self.vanished.items()
-            if job_id not in jobs and since > at - _REMEMBERED
-        }
-        for job_id, before in self.jobs.items():
-            if job_id not in jobs:
-                state = missing(before, at, self.last_list)
-                absent = abs(at - (state.last_present or 0.0))  # a clock may be set back
-                if state.missing_lists < 3 or absent < _KEPT_MISSING:
-                    jobs[job_id] = state
-                else:
-                    vanished[job_id] = state.missing_since or at, state
+        if content is self.content and not self.unsettled:
+            state = replace(self, vanished=_remembered(self.vanished, at))
+        else:
+            state = self._reading(content, at, settings)
+        jobs = state.jobs
         if at // _TRIM_INTERVAL != (self.last_list or 0.0) // _TRIM_INTERVAL:
-            jobs = {job_id: _trimmed(state, limit) for job_id, state in jobs.items()}
+            limit = at - settings.retention
+            jobs = _unless_same({job_id: _trimmed(job, limit) for job_id, job in jobs.items()}, jobs)
         polls = replace(
-            self.polls,
+            state.polls,
             up=True,
             failure=None,
             rate_limit_remaining=event.rate_limit_remaining,
@@ -151,13 +138,52 @@ class AccountState:
             rejections=frozenset(content.rejections),
         )
         return replace(
-            self,
+            state,
             polls=_timed(polls, event.call, event.interval),
-            jobs=MappingProxyType(jobs),
+            jobs=jobs,
             last_list=at,
+            content=content,
+            # A clock that was set back may turn what has begun into what will begin.
+            unsettled=state.unsettled if at >= (self.last_list or 0.0) else frozenset(jobs),
+        )
+
+    def _reading(self, content: JobList, at: float, settings: AccountSettings) -> "AccountState":
+        """With what a list received at `at` says of the jobs."""
+        lifecycle = self.lifecycle or Lifecycle()
+        jobs: dict[str, JobState] = {}
+        limit = at - settings.retention
+        changed = set()
+        for job in content.jobs:
+            job_id = job.fields["id"]
+            before = self.jobs.get(job_id)
+            if before is not None and before.listed is job.fields and job_id not in self.unsettled:
+                jobs[job_id] = before
+                continue
+            before = before or self.vanished.get(job_id, (0.0, None))[1]
+            state = listed(job, at, before, self.last_list)
+            if state is not before:
+                changed.add(job_id)
+                lifecycle, state = lifecycle.counting(_trimmed(state, limit))
+            jobs[job_id] = state
+        vanished = {job_id: left for job_id, left in _remembered(self.vanished, at).items() if job_id not in jobs}
+        for job_id, before in self.jobs.items():
+            if job_id not in jobs:
+                state = missing(before, at, self.last_list)
+                absent = abs(at - (state.last_present or 0.0))  # a clock may be set back
+                if state.missing_lists < 3 or absent < _KEPT_MISSING:
+                    jobs[job_id] = state
+                    changed.add(job_id)
+                else:
+                    vanished[job_id] = state.missing_since or at, state
+        vanished = dict(list(vanished.items())[-_MAX_REMEMBERED:])
+        read = replace(
+            self,
+            jobs=_unless_same(jobs, self.jobs),
+            vanished=vanished,
             lifecycle=lifecycle,
-            vanished=dict(list(vanished.items())[-_MAX_REMEMBERED:]),
-        )._noting(content.unknown_values)
+            unsettled=frozenset(changed),
+        )
+        return read._noting(content.unknown_values)
 
     def _with_failure(self, call: Call) -> "AccountState":
         before = self.jobs.get(call.job_id or "")
@@ -168,7 +194,7 @@ class AccountState:
     def _with_job(self, state: JobState) -> "AccountState":
         lifecycle, state = (self.lifecycle or Lifecycle()).counting(state)
         jobs = MappingProxyType({**self.jobs, state.job.id: state})
-        return replace(self, jobs=jobs, lifecycle=lifecycle)
+        return replace(self, jobs=jobs, lifecycle=lifecycle, unsettled=self.unsettled | {state.job.id})
 
     def _noting(self, values: Iterable[UnknownValue]) -> "AccountState":
         """With the unknown values that were not counted yet: each field of a job once."""
@@ -185,6 +211,17 @@ class AccountState:
     def _is_new(self, value: UnknownValue) -> bool:
         state = self.jobs.get(value.job_id)
         return state is not None and value.field not in state.noted
+
+
+def _remembered(vanished: Mapping[str, _Vanished], at: float) -> Mapping[str, _Vanished]:
+    """The vanished jobs that are still remembered at `at`."""
+    return {job_id: left for job_id, left in vanished.items() if left[0] > at - _REMEMBERED}
+
+
+def _unless_same(jobs: dict[str, JobState], before: Mapping[str, JobState]) -> Mapping[str, JobState]:
+    """The jobs; if they are the same objects as before in the same order, then `before` itself."""
+    same = len(jobs) == len(before) and all(map(is_, jobs.values(), before.values())) and all(map(eq, jobs, before))
+    return before if same else MappingProxyType(jobs)
 
 
 def _timed(polls: Polls, call: Call, interval: float) -> Polls:

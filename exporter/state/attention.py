@@ -30,12 +30,13 @@ class Attention:
 def attention(state: JobState, verdict: Verdict, now: float) -> Attention | None:
     """Why a job is marked at `now` (unix seconds); `None` for a job that is as it should be."""
     status, due = state.job.status, state.estimated_completion
+    overdue = overdue_from(state)
     if verdict.stuck:
         return Attention("stuck", "no progress for {}", verdict.progress)
     failed = state.failed_from
     if failed is not None and (verdict.failed or now < failed + DAY):
         return Attention("failed", "failed {} ago", state.finished or failed)
-    if status.active and due is not None and now > due + max(_LEEWAY, (state.job.stage_seconds or 0.0) / 4):
+    if overdue is not None and now > overdue:
         return Attention("overdue", "overdue {}", due)
     if not verdict.unjudged:
         return None
@@ -44,6 +45,14 @@ def attention(state: JobState, verdict: Verdict, now: float) -> Attention | None
     if verdict.progress is not None or not status.active:
         return Attention("unjudged", "progress unknown")
     return Attention("loading", "details loading")
+
+
+def overdue_from(state: JobState) -> float | None:
+    """The moment after which a job is later than its estimate allows for (unix seconds)."""
+    due = state.estimated_completion
+    if due is None or not state.job.status.active:
+        return None
+    return due + max(_LEEWAY, (state.job.stage_seconds or 0.0) / 4)
 
 
 def rank(state: JobState, mark: Attention | None) -> tuple[int, int, float]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Any
 
 from exporter.models import Events, Job, JobFields, TrainingPoint
 from exporter.state.life import Life, begin, estimated_end
@@ -100,6 +101,11 @@ class JobState:
         return next(ratios, None)
 
     @property
+    def queue_place(self) -> int | None:
+        """The place of a waiting job in the queue; a job that has started may still carry one."""
+        return self.fields.get("queue_depth") if self.job.status.waiting else None
+
+    @property
     def epochs_completed(self) -> int | None:
         """Completed epochs; all of them if the job completed and nothing else is known."""
         known = self.fields.get("epochs_completed")
@@ -123,8 +129,12 @@ def listed(job: Job, at: float, before: JobState | None, last_list: float | None
         return before
     lost = before.contradictions + 1 if loses(job, before.job, at) else 0
     merged = merge(before.job, job, at, believed=lost >= _PERSISTENT)
-    state = replace(
+    seen = last_list if before.last_present is None else before.last_present
+    return _received(
         before,
+        merged,
+        at,
+        seen,
         listed=job.fields,
         whole=_is_whole(job),
         contradictions=lost,
@@ -132,18 +142,23 @@ def listed(job: Job, at: float, before: JobState | None, last_list: float | None
         missing_lists=0,
         last_present=None,
     )
-    return _received(state, merged, at, last_list if before.last_present is None else before.last_present)
 
 
 def _is_same(before: JobState, job: Job, last_list: float | None) -> bool:
     """Whether a list says nothing new of a job; a stage that starts in the future is new once it has started."""
     return (
-        before.listed == job.fields
+        (before.listed is job.fields or before.listed == job.fields)
         and before.missing_since is None
         and not before.contradictions
-        and (job.events is None or before.job.events in (job.events, replace(job.events, recent=())))
+        and (job.events is None or _has_events(before, job.events))
         and (before.job.status.ended or (before.job.started or 0.0) <= (last_list or 0.0))
     )
+
+
+def _has_events(state: JobState, events: Events) -> bool:
+    """Whether these are the events of the job, whose texts may have been dropped."""
+    known = state.job.events
+    return known is events or known == events or known == replace(events, recent=())
 
 
 def missing(state: JobState, at: float, last_list: float | None) -> JobState:
@@ -155,8 +170,9 @@ def missing(state: JobState, at: float, last_list: float | None) -> JobState:
 
 def detailed(state: JobState, job: Job, at: float, last_list: float | None) -> JobState:
     """The state after details arrived."""
-    state = _received(state, merge(state.job, job, at), at, last_list)
-    return replace(state, detailed_at=at, final=job.status.ended and state.job.status.ended)
+    merged = merge(state.job, job, at)
+    final = job.status.ended and merged.status.ended
+    return _received(state, merged, at, last_list, detailed_at=at, final=final)
 
 
 def with_events(state: JobState, events: Events, at: float, last_list: float | None) -> JobState:
@@ -203,22 +219,17 @@ def _thinned(curve: Sequence[tuple[int, float]]) -> Curve:
     return tuple({int((step - first) / width): (step, value) for step, value in curve}.values())
 
 
-def _received(state: JobState, job: Job, at: float, last_list: float | None) -> JobState:
-    """`state` with `job`, which an answer brought at `at`."""
+def _received(state: JobState, job: Job, at: float, last_list: float | None, **changes: Any) -> JobState:
+    """`state` with `job`, which an answer brought at `at`, and with further changes."""
     if job.status is not state.job.status:
-        state = replace(
-            state,
-            life=begin(job, at, observed=True),
-            entered=at,
-            before=last_list,
-            status_since=None,
-            finished=None,
-        )
+        changes |= {"life": begin(job, at, observed=True), "entered": at, "before": last_list}
+        changes |= {"status_since": None, "finished": None}
     else:
         answers = (state.detailed_at, last_list if state.whole else None)
         last_answer = max((time for time in answers if time is not None), default=None)
-        state = replace(state, life=state.life.after(job, at, last_answer))
-    return _with_times(replace(state, job=job, final=state.final and job.status.ended), at)
+        changes["life"] = state.life.after(job, at, last_answer)
+    changes.setdefault("final", state.final and job.status.ended)
+    return _with_times(replace(state, job=job, **changes), at)
 
 
 def _with_times(state: JobState, at: float) -> JobState:
@@ -228,13 +239,15 @@ def _with_times(state: JobState, at: float) -> JobState:
         of_events = max((last[name] for name in job.status.starts_with if name in last), default=None)
         finished = _within(state, usable(of_events, at)) or finished or _end(state, at)
     since = finished or _within(state, state.life.start) or state.status_since or _changed(state, at)
-    return replace(
-        state,
-        status_since=since,
-        finished=finished,
-        run_started=_run_started(state, at),
-        estimated_completion=estimated_end(job, at),
-    )
+    started, estimate = _run_started(state, at), estimated_end(job, at)
+    if (since, finished, started, estimate) == (
+        state.status_since,
+        state.finished,
+        state.run_started,
+        state.estimated_completion,
+    ):
+        return state
+    return replace(state, status_since=since, finished=finished, run_started=started, estimated_completion=estimate)
 
 
 def _within(state: JobState, time: float | None) -> float | None:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from exporter.state.account import AccountState
 from exporter.state.events import Event
 from exporter.state.settings import AccountSettings
 from exporter.state.view import AccountView
@@ -62,8 +61,7 @@ class Store:
         with self._lock:
             old = self._state.accounts
             views = {
-                name: AccountView(settings, old[name].state if name in old else AccountState())
-                for name, settings in accounts.items()
+                name: _with_settings(old.get(name) or AccountView(), settings) for name, settings in accounts.items()
             }
             self._state = replace(self._state, accounts=MappingProxyType(views))
             self._publishers = {name: publisher for name, publisher in self._publishers.items() if name in views}
@@ -79,13 +77,13 @@ class Store:
         with self._lock:
             self._state = replace(self._state, exporter=exporter)
 
-    def _publish(self, publisher: "Publisher", state: AccountState) -> AccountView | None:
+    def _publish(self, publisher: "Publisher", view: AccountView) -> AccountView | None:
         with self._lock:
             account = publisher.account
             if self._publishers.get(account) is not publisher:
                 return None
-            # The settings may have changed while the state was computed.
-            view = AccountView(self._state.accounts[account].settings, state)
+            # They may have changed while the view was computed.
+            view = _with_settings(view, self._state.accounts[account].settings)
             self._state = replace(self._state, accounts=MappingProxyType({**self._state.accounts, account: view}))
             return view
 
@@ -105,5 +103,8 @@ class Publisher:
     def apply(self, event: Event) -> AccountView | None:
         """Publishes the state after the event; `None`, and nothing is published, if this publisher was revoked."""
         with self._lock:
-            before = self.read()
-            return self._store._publish(self, before.state.after(event, before.settings))
+            return self._store._publish(self, self.read().after(event))
+
+
+def _with_settings(view: AccountView, settings: AccountSettings) -> AccountView:
+    return view if view.settings == settings else AccountView(settings, view.state)

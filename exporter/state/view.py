@@ -1,54 +1,25 @@
 """What follows from the state of an account and its settings: verdicts, the jobs with series of their own, their order,
-and the price of the month."""
+and sums.
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+All of it can be computed from the state alone. But most jobs stay as they are from one event to the next, so `after`
+looks only at those that the event changed, and at those for which the time has come.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import inf
 
-from exporter.models import Job, JobFields
 from exporter.state.account import AccountState
-from exporter.state.attention import Attention, attention, groups, rank
+from exporter.state.entry import Entry, JobView, Moment, entry_of
+from exporter.state.events import Event, ListAnswered, PollFailed
 from exporter.state.job import JobState
 from exporter.state.settings import AccountSettings
-from exporter.state.verdict import Verdict, is_past, judge
+from exporter.state.totals import Totals
+from exporter.state.verdict import Verdict
 
 UNEXPORTED = ("retention", "limit")
 """Why a job has no series of its own."""
-
-_FINE = Verdict(failed=False)
-
-
-@dataclass(frozen=True, slots=True)
-class JobView:
-    """A job and the verdict on it."""
-
-    state: JobState
-    verdict: Verdict
-
-    @property
-    def job(self) -> Job:
-        """The job itself."""
-        return self.state.job
-
-    @property
-    def fields(self) -> JobFields:
-        """The job's fields, merged from all answers."""
-        return self.state.job.fields
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A job as people see it: with its mark, if any, and the groups that it is in."""
-
-    view: JobView
-    mark: Attention | None
-    groups: tuple[str, ...]
-
-    @property
-    def rank(self) -> tuple[int, int, float]:
-        """What jobs are sorted by."""
-        return rank(self.view.state, self.mark)
 
 
 @dataclass(frozen=True)
@@ -57,74 +28,127 @@ class AccountView:
 
     settings: AccountSettings = field(default_factory=AccountSettings)
     state: AccountState = field(default_factory=AccountState)
+    _derived: "_Jobs | None" = field(default=None, repr=False, compare=False)
+
+    def after(self, event: Event) -> "AccountView":
+        """The account after an event; the view itself is not changed."""
+        before, state = self.state, self.state.after(event, self.settings)
+        asked: Iterable[str] = ()
+        if isinstance(event, ListAnswered):
+            asked = state.jobs if state.jobs is not before.jobs else ()
+        elif not isinstance(event, PollFailed):
+            asked = (event.call.job_id or "",)
+        changed = {job_id for job_id in asked if state.jobs.get(job_id) is not before.jobs.get(job_id)}
+        return AccountView(self.settings, state, self._jobs.after(before, state, changed))
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The jobs with series of their own as people see them, those that need attention first."""
+        return self._jobs.sorted
+
+    def entry(self, job_id: str) -> Entry | None:
+        """One job as people see it, even if it has no series; `None` if it is not known."""
+        return self._jobs.entries.get(job_id)
+
+    @property
+    def shown(self) -> tuple[JobView, ...]:
+        """The jobs with series of their own: within the limit those that need attention, the active, the newest."""
+        return self._jobs.shown
 
     @cached_property
     def verdicts(self) -> Mapping[str, Verdict]:
         """The verdict on each job, by id."""
-        state, settings, last_list = self.state, self.settings, self.state.last_list or 0.0
-        return {
-            job_id: judge(job, settings, last_list, state.now) if _is_judged(job) else _FINE
-            for job_id, job in state.jobs.items()
-        }
+        return {job_id: entry.view.verdict for job_id, entry in self._jobs.entries.items()}
 
-    @cached_property
-    def shown(self) -> tuple[JobView, ...]:
-        """The jobs with series of their own: within the limit those that need attention, the active, the newest."""
-        kept = [JobView(self.state.jobs[job_id], self.verdicts[job_id]) for job_id in self._retained]
-        if len(kept) > self.settings.limit:
-            kept = sorted(kept, key=lambda view: rank(view.state, self._mark(view)))[: self.settings.limit]
-        return tuple(kept)
-
-    @cached_property
-    def entries(self) -> tuple[Entry, ...]:
-        """The same jobs as people see them, those that need attention first."""
-        return tuple(sorted(map(self._entry, self.shown), key=lambda entry: entry.rank))
-
-    def entry(self, job_id: str) -> Entry | None:
-        """One job as people see it, even if it has no series; `None` if it is not known."""
-        state = self.state.jobs.get(job_id)
-        return self._entry(JobView(state, self.verdicts[job_id])) if state else None
+    @property
+    def totals(self) -> Totals:
+        """The sums over all jobs."""
+        return self._jobs.totals
 
     @cached_property
     def month_start(self) -> float:
         """The start of the calendar month (UTC) of the last list, in unix seconds."""
-        now = datetime.fromtimestamp(self.state.last_list or 0.0, UTC)
-        return now.replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()
+        return _moment(self.state).month_start
 
-    @cached_property
+    @property
     def month_price_usd(self) -> float | None:
         """US dollars of the jobs created in that month."""
-        states = self.state.jobs.values()
-        return total(state.job.price_usd for state in states if (state.job.created or 0.0) >= self.month_start)
+        nano = self.totals.sum("month_price", of="month_jobs")
+        return None if nano is None else nano / 10**9
 
-    @cached_property
+    @property
     def unexported(self) -> Mapping[str, int]:
         """The number of jobs without series of their own, by reason."""
-        retained = len(self._retained)
+        retained = self.totals.count("retained")
         return dict(zip(UNEXPORTED, (len(self.state.jobs) - retained, retained - len(self.shown)), strict=True))
 
-    def count(self, choose: Callable[[Verdict], object]) -> dict[str, int]:
-        """The number of jobs with such a verdict, by status."""
-        counts: dict[str, int] = {}
-        for job_id, verdict in self.verdicts.items():
-            if choose(verdict):
-                name = self.state.jobs[job_id].job.status.name
-                counts[name] = counts.get(name, 0) + 1
-        return counts
+    @cached_property
+    def _jobs(self) -> "_Jobs":
+        return self._derived or _Jobs.of(self.settings, self.state, {})
 
-    def _entry(self, view: JobView) -> Entry:
-        mark = self._mark(view)
-        return Entry(view, mark, tuple(groups(view.state, mark, self.month_start)))
 
-    def _mark(self, view: JobView) -> Attention | None:
-        return attention(view.state, view.verdict, self.state.now)
+@dataclass(frozen=True)
+class _Jobs:
+    """What follows from the jobs of an account: the same object for as long as nothing changes."""
+
+    settings: AccountSettings
+    states: Mapping[str, JobState]
+    entries: Mapping[str, Entry]
+    totals: Totals
+    due: float
+    """From when on the time alone may change any of that (unix seconds)."""
+
+    @classmethod
+    def of(cls, settings: AccountSettings, state: AccountState, before: Mapping[str, Entry]) -> "_Jobs":
+        """Looks at all jobs; those that are as `before` keep their views."""
+        moment = _moment(state)
+        entries = {
+            job_id: entry_of(job, settings, moment, before[job_id].view if job_id in before else None)
+            for job_id, job in state.jobs.items()
+        }
+        totals = Totals().exchanging((), entries.values())
+        return cls(settings, state.jobs, entries, totals, _earliest(entries.values()))
+
+    def after(self, before: AccountState, state: AccountState, changed: set[str]) -> "_Jobs":
+        """Looks at the jobs that `changed` from `before` to `state`, and at those for which the time has come."""
+        moment = _moment(state)
+        if not moment.follows(_moment(before)):
+            return self.of(self.settings, state, self.entries)
+        gone = self.entries.keys() - state.jobs.keys() if state.jobs is not self.states else set()
+        if moment.now >= self.due:
+            changed = changed | {job_id for job_id, entry in self.entries.items() if moment.now >= entry.due} - gone
+        if not changed and not gone:
+            return self if state.jobs is self.states else replace(self, states=state.jobs)
+        entries = dict(self.entries)
+        old = [entries.pop(job_id) for job_id in gone]
+        new: list[Entry] = []
+        for job_id in changed:
+            known = entries.get(job_id)
+            entry = entry_of(state.jobs[job_id], self.settings, moment, known.view if known else None)
+            if entry != known:
+                new.append(entry)
+                entries[job_id] = entry
+                if known:
+                    old.append(known)
+        if not (old or new) and state.jobs is self.states:
+            return self
+        due = min(self.due, _earliest(new))
+        if any(entry.due <= self.due for entry in old):
+            due = _earliest(entries.values())
+        return _Jobs(self.settings, state.jobs, entries, self.totals.exchanging(old, new), due)
 
     @cached_property
-    def _retained(self) -> list[str]:
-        limit = (self.state.last_list or 0.0) - self.settings.retention
-        return [
-            job_id for job_id, job in self.state.jobs.items() if self.verdicts[job_id].failed or not is_past(job, limit)
-        ]
+    def shown(self) -> tuple[JobView, ...]:
+        """The jobs with series of their own."""
+        kept = [entry for job_id in self.states if (entry := self.entries[job_id]).retained]
+        if len(kept) > self.settings.limit:
+            kept = sorted(kept, key=lambda entry: entry.rank)[: self.settings.limit]
+        return tuple(entry.view for entry in kept)
+
+    @cached_property
+    def sorted(self) -> tuple[Entry, ...]:
+        """Their entries, those that need attention first."""
+        return tuple(sorted((self.entries[view.job.id] for view in self.shown), key=lambda entry: entry.rank))
 
 
 def total(values: Iterable[float | None]) -> float | None:
@@ -134,5 +158,9 @@ def total(values: Iterable[float | None]) -> float | None:
     return sum(known) if known or not values else None
 
 
-def _is_judged(state: JobState) -> bool:
-    return not state.job.status.ended or state.job.status.failed
+def _moment(state: AccountState) -> Moment:
+    return Moment(state.now, state.last_list or 0.0)
+
+
+def _earliest(entries: Iterable[Entry]) -> float:
+    return min((entry.due for entry in entries), default=inf)

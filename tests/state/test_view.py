@@ -52,8 +52,8 @@ def test_within_the_limit_stuck_jobs_come_first_then_failed_then_active_then_the
 
 def test_jobs_without_series_are_still_judged() -> None:
     history = History(limit=0).list(0, job("uploading", started=-61), job("error", "ft-2"))
-    assert history.view.count(lambda verdict: verdict.stuck) == {"uploading": 1}
-    assert history.view.count(lambda verdict: verdict.failed) == {"error": 1}
+    assert history.view.totals.by_status("stuck") == {"uploading": 1}
+    assert history.view.totals.by_status("failed") == {"error": 1}
 
 
 def test_a_changed_threshold_takes_effect_without_a_new_event() -> None:

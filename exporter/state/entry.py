@@ -1,0 +1,114 @@
+"""A job as others see it: with the verdict on it, its mark and the groups that it is in."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import inf
+
+from exporter.models import Job, JobFields
+from exporter.state.attention import DAY, Attention, attention, groups, overdue_from, rank
+from exporter.state.job import JobState
+from exporter.state.settings import AccountSettings
+from exporter.state.verdict import OLD_EVIDENCE, Verdict, is_past, judge
+
+_FINE = Verdict(failed=False)
+_ROUNDING = 1.0  # seconds, more than what a sum or a difference of times can be off by
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job and the verdict on it: the same object for as long as neither changes."""
+
+    state: JobState
+    verdict: Verdict
+
+    @property
+    def job(self) -> Job:
+        """The job itself."""
+        return self.state.job
+
+    @property
+    def fields(self) -> JobFields:
+        """The job's fields, merged from all answers."""
+        return self.state.job.fields
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A job as people see it: with its mark, if any, and the groups that it is in. Times are unix seconds."""
+
+    view: JobView
+    mark: Attention | None
+    groups: tuple[str, ...]
+    retained: bool
+    """Whether the job has series of its own, within the limit."""
+    due: float
+    """From when on the time alone may change any of that."""
+
+    @property
+    def rank(self) -> tuple[int, int, float]:
+        """What jobs are sorted by."""
+        return rank(self.view.state, self.mark)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When jobs are looked at: the time and that of the last list (unix seconds)."""
+
+    now: float
+    last_list: float
+
+    @property
+    def month_start(self) -> float:
+        """The start of the calendar month (UTC) of the last list, in unix seconds."""
+        last = datetime.fromtimestamp(self.last_list, UTC)
+        return last.replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()
+
+    def follows(self, before: "Moment") -> bool:
+        """Whether the rules see time alone between both: the month is the same, the clock was not set back, and the
+        last list did not become too old as evidence, nor has a new one come after that."""
+        return (
+            self.last_list >= before.last_list
+            and self.is_late == before.is_late
+            and self.month_start == before.month_start
+        )
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the last list is too old to be evidence."""
+        return self.last_list < self.now - OLD_EVIDENCE
+
+
+def entry_of(state: JobState, settings: AccountSettings, moment: Moment, before: JobView | None) -> Entry:
+    """A job at a moment; `before` is its view before that, if any."""
+    now, last_list = moment.now, moment.last_list
+    judged = not state.job.status.ended or state.job.status.failed
+    verdict = judge(state, settings, last_list, now) if judged else _FINE
+    view = before if before and before.state is state and before.verdict == verdict else JobView(state, verdict)
+    mark = attention(state, verdict, now)
+    return Entry(
+        view,
+        mark,
+        tuple(groups(state, mark, moment.month_start)),
+        retained=bool(verdict.failed) or not is_past(state, last_list - settings.retention),
+        due=min((time - _ROUNDING for time in _moments(view, settings) if time >= last_list - _ROUNDING), default=inf),
+    )
+
+
+def _moments(view: JobView, settings: AccountSettings) -> Iterator[float]:
+    """All moments with which the rules for a job compare the time or that of the last list. (Those that depend on the
+    last list itself concern all jobs at once.)"""
+    state, verdict, job = view.state, view.verdict, view.job
+    if (failed := state.failed_from) is not None:
+        yield failed + settings.failure_window
+        yield failed + DAY
+    last = state.finished if job.status.ended else job.updated or job.created
+    if last is not None and not job.status.active:
+        yield last + settings.retention
+    if job.status.active:
+        for evidence in (state.detailed_at, state.rows_at, state.last_present):
+            if evidence is not None:
+                yield evidence + OLD_EVIDENCE
+        for time in (verdict.deadline, overdue_from(state)):
+            if time is not None:
+                yield time
