@@ -77,10 +77,10 @@ class _Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class JobList:
-    """The content of an answer: its jobs, each id once; objects rejected, counted by reason and the first of them
+    """The content of an answer: its jobs by id; objects rejected, counted by reason and the first of them
     described; and unknown values, the first 10,000, at most one for each field of a job."""
 
-    jobs: tuple[Job, ...]
+    by_id: Mapping[str, Job]
     rejected: Mapping[str, int]
     rejections: tuple[Rejection, ...]
     unknown_values: tuple[UnknownValue, ...]
@@ -88,6 +88,11 @@ class JobList:
     """Of the answer's bytes."""
     entries: Mapping[bytes, _Entry] = field(default_factory=dict, repr=False, compare=False)
     """The objects that are jobs, by the digest of their bytes."""
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """The jobs in the order of the answer."""
+        return tuple(self.by_id.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +131,13 @@ def parse_jobs(body: bytes, before: JobList | None = None) -> JobList:
     digest = sha256(body).digest()
     if before is not None and before.digest == digest:
         return before
-    _check_size(body)
-    pieces = _read_pieces(split(body), before.entries if before else {})
-    if not pieces:
+    entries = _read_pieces(*split(body), before.entries if before else {})
+    if entries is None:
+        _check_size(body)
         return replace(_collect_each(_list_in(_object(body), "data")), digest=digest)
-    found = _collect(entry for _, entry in pieces)
     # A rejected object is described by its place, which may be another one next time.
-    entries = {key: entry for key, entry in pieces if isinstance(entry.found, Job)}
-    return replace(found, digest=digest, entries=entries)
+    known = {key: entry for key, entry in entries if isinstance(entry.found, Job)}
+    return replace(_collect(entry for _, entry in entries), digest=digest, entries=known)
 
 
 @_total
@@ -182,22 +186,26 @@ def _point(row: dict[str, Any]) -> TrainingPoint:
     )
 
 
-def _read_pieces(pieces: Iterable[bytes], known: Mapping[bytes, _Entry]) -> list[tuple[bytes, _Entry]]:
-    """What is in each of the objects that a list was cut into, by the digest of its bytes; what is `known` is not
-    parsed. Nothing if one is not JSON, or if there are too many."""
-    found: list[tuple[bytes, _Entry]] = []
-    for index, piece in enumerate(pieces):
-        digest = sha256(piece).digest()
-        entry = known.get(digest)
-        if entry is None:
-            try:
-                entry = _sound(_JOB.validate_json(piece))
-            except ValidationError as error:
-                if error.error_count() == 1 and error.errors(include_url=False)[0]["type"] == "json_invalid":
-                    return []
-                entry = _repair(index, _object(piece))
-        found.append((digest, entry))
-    return found if len(found) <= MAX_JOBS else []
+def _read_pieces(
+    opening: bytes, pieces: list[bytes], known: Mapping[bytes, _Entry]
+) -> list[tuple[bytes, _Entry]] | None:
+    """What is in each object of a list, by the digest of its bytes, which are `opening`, a piece, and a brace; what is
+    `known` is not parsed. `None` if there are none, too many, or one that is not JSON."""
+    if not 0 < len(pieces) <= MAX_JOBS:
+        return None
+    digests = [sha256(piece).digest() for piece in pieces]
+    entries = [known.get(digest) for digest in digests]
+    new = [index for index, entry in enumerate(entries) if entry is None]
+    _check_size(*(pieces[index] for index in new))
+    for index in new:
+        piece = opening + pieces[index] + b"}"
+        try:
+            entries[index] = _sound(_JOB.validate_json(piece))
+        except ValidationError as error:
+            if error.error_count() == 1 and error.errors(include_url=False)[0]["type"] == "json_invalid":
+                return None
+            entries[index] = _repair(index, _object(piece))
+    return [(digest, entry) for digest, entry in zip(digests, entries, strict=True) if entry is not None]
 
 
 def _collect_each(data: list[Any]) -> JobList:
@@ -222,7 +230,7 @@ def _collect(entries: Iterable[_Entry], surplus: int = 0) -> JobList:
     rejected = Counter(rejection.reason for rejection in rejections)
     rejected["limit"] = max(surplus, 0)
     return JobList(
-        tuple(newest.values()),
+        MappingProxyType(newest),
         {reason: rejected[reason] for reason in REASONS},
         tuple(rejections[:_MAX_REJECTIONS]),
         tuple(islice(unknown.values(), _MAX_UNKNOWN)),
@@ -233,15 +241,18 @@ def _sound(fields: JobFields, odd: Mapping[str, object] = MappingProxyType({})) 
     """The entry of an object whose `fields` are sound, after the `odd` values were removed."""
     events = fields.pop("events", None)
     job = Job(fields, summarise(events))
-    if job.id in (".", ".."):  # they would lead a request for the job to another path
-        return _Entry(Rejection(job.id, "id"))
+    job_id = job.id
+    if job_id in (".", ".."):  # they would lead a request for the job to another path
+        return _Entry(Rejection(job_id, "id"))
+    if not odd and not events and job.status is not UNKNOWN:
+        return _Entry(job)
     unknown = dict(odd)
     if job.status is UNKNOWN:
         unknown.setdefault("status", fields["status"])
     if job.events and (UNKNOWN.name in job.events.types or job.events.levels.get(UNKNOWN.name)):
         for name, value in unknown_events(events or ()):
             unknown.setdefault(name, value)
-    return _Entry(job, tuple(UnknownValue(job.id, name, _cut(value)) for name, value in unknown.items()))
+    return _Entry(job, tuple(UnknownValue(job_id, name, _cut(value)) for name, value in unknown.items()))
 
 
 def _repair(index: int, item: Any) -> _Entry:
@@ -306,10 +317,8 @@ def _dotted(path: _Path) -> str:
     return ".".join(key for key in path if isinstance(key, str))
 
 
-def _check_size(body: bytes) -> None:
-    if not body:
-        raise BodyError("the answer is empty")
-    if body.count(b",") > _MAX_VALUES:
+def _check_size(*bodies: bytes) -> None:
+    if sum(body.count(b",") for body in bodies) > _MAX_VALUES:
         raise BodyError(f"the answer has more than {_MAX_VALUES:,} values")
 
 
@@ -324,6 +333,8 @@ def _object(body: bytes) -> dict[str, Any]:
     # json.loads knows UTF-16, UTF-32 and byte order marks; a stray byte or half a surrogate pair should cost one name,
     # not the list; and Python refuses an integer of thousands of digits, which infinity represents as well.
     text = body.decode(json.detect_encoding(body), "replace").removeprefix("\N{BYTE ORDER MARK}")
+    if not text:
+        raise BodyError("the answer is empty")
     text = _ESCAPE.sub(lambda escape: r"\ufffd" if escape[1] else escape[0], text)
     try:
         document = json.loads(text, parse_int=lambda digits: int(digits) if len(digits) < 300 else math.inf)

@@ -131,7 +131,7 @@ class Poller:
             return self._list_failed(_as_api_error(error), at, self._stopwatch() - start)
         self._content = content
         seconds = self._stopwatch() - start
-        active = any(not job.status.ended for job in content.jobs)
+        active = any(not job.status.ended for job in content.by_id.values())
         interval = (self._schedule.active if active else self._schedule.idle) * (0.95 + 0.1 * self._random())
         call = Call(at, "list", "200", seconds)
         before = self._publisher.read()
@@ -250,7 +250,7 @@ class Poller:
     # ----------------------------------------------------------------------------------------------------------- log
 
     def _log_list(self, content: JobList, seconds: float, interval: float, before: AccountView) -> None:
-        extra = {"account": self._publisher.account, "jobs": len(content.jobs)}
+        extra = {"account": self._publisher.account, "jobs": len(content.by_id)}
         timing = {"duration": f"{seconds:.3f}s", "next": f"{interval:.0f}s"}
         log.info("poll", extra={**extra, "rejected": sum(content.rejected.values()), **timing})
         new = [rejected for rejected in content.rejections if rejected not in before.state.polls.rejections]

@@ -152,14 +152,14 @@ class AccountState:
         lifecycle = self.lifecycle or Lifecycle()
         jobs: dict[str, JobState] = {}
         limit = at - settings.retention
+        known, unsettled = dict(self.jobs), self.unsettled
+        last = dict(self.content.by_id) if self.content else {}
         changed = set()
-        for job in content.jobs:
-            job_id = job.fields["id"]
-            before = self.jobs.get(job_id)
-            if before is not None and before.listed is job.fields and job_id not in self.unsettled:
-                jobs[job_id] = before
+        for job_id, job in content.by_id.items():
+            if job is last.get(job_id) and job_id not in unsettled:
+                jobs[job_id] = known[job_id]
                 continue
-            before = before or self.vanished.get(job_id, (0.0, None))[1]
+            before = known.get(job_id) or self.vanished.get(job_id, (0.0, None))[1]
             state = listed(job, at, before, self.last_list)
             if state is not before:
                 changed.add(job_id)

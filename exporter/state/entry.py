@@ -53,30 +53,28 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When jobs are looked at: the time and that of the last list (unix seconds)."""
+    """When jobs are looked at. Times are unix seconds."""
 
     now: float
     last_list: float
+    month_start: float
+    """The start of the calendar month (UTC) of the last list."""
 
-    @property
-    def month_start(self) -> float:
-        """The start of the calendar month (UTC) of the last list, in unix seconds."""
-        last = datetime.fromtimestamp(self.last_list, UTC)
-        return last.replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()
-
-    def follows(self, before: "Moment") -> bool:
-        """Whether the rules see time alone between both: the month is the same, the clock was not set back, and the
-        last list did not become too old as evidence, nor has a new one come after that."""
-        return (
-            self.last_list >= before.last_list
-            and self.is_late == before.is_late
-            and self.month_start == before.month_start
-        )
+    @classmethod
+    def of(cls, now: float, last_list: float) -> "Moment":
+        """The moment `now`, the last list being of `last_list`."""
+        last = datetime.fromtimestamp(last_list, UTC)
+        return cls(now, last_list, last.replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp())
 
     @property
     def is_late(self) -> bool:
         """Whether the last list is too old to be evidence."""
         return self.last_list < self.now - OLD_EVIDENCE
+
+    def is_next(self, after: "Moment") -> bool:
+        """Whether nothing but time has passed since the moment `after` that concerns all jobs at once."""
+        same = self.month_start == after.month_start and self.is_late == after.is_late
+        return same and self.last_list >= after.last_list
 
 
 def entry_of(state: JobState, settings: AccountSettings, moment: Moment, before: JobView | None) -> Entry:

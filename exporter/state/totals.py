@@ -3,34 +3,61 @@
 They are whole numbers (money in nano-dollars), so they stay exact however often a job is taken out and put back.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from operator import add, sub
+from typing import NamedTuple
 
 from exporter.state.entry import Entry
 from exporter.statuses import UNKNOWN
 
 Share = tuple[int, ...]
-"""What jobs add to the sums: for each of `FIGURES` the number of jobs of which it is known, then their sum."""
+"""What jobs add to the sums: for each of `Figures` the number of jobs of which it is known, then the sums."""
 
-FIGURES: Mapping[str, Callable[[Entry], float | None]] = {
-    "jobs": lambda _: 1,
-    "retained": lambda entry: entry.retained or None,
-    "missing": lambda entry: 1 if entry.view.state.missing_lists else None,
-    "stuck": lambda entry: entry.view.verdict.stuck or None,
-    "failed": lambda entry: entry.view.verdict.failed or None,
-    "unjudged": lambda entry: entry.view.verdict.unjudged or None,
-    "tokens": lambda entry: entry.view.fields.get("token_count"),
-    "price": lambda entry: entry.view.fields.get("total_price"),
-    "refund": lambda entry: entry.view.fields.get("refund_amount"),
-    "epochs": lambda entry: entry.view.fields.get("n_epochs"),
-    "epochs_completed": lambda entry: entry.view.state.epochs_completed,
-    "month_jobs": lambda entry: 1 if "month" in entry.groups else None,
-    "month_price": lambda entry: entry.view.fields.get("total_price") if "month" in entry.groups else None,
-}
-"""What is summed up, of jobs of which it is known."""
 
-_COLUMN = {name: 2 * number for number, name in enumerate(FIGURES)}
+class Figures(NamedTuple):
+    """What is summed up of a job; `None` is unknown, or not so."""
+
+    jobs: float | None
+    retained: float | None
+    missing: float | None
+    stuck: float | None
+    failed: float | None
+    unjudged: float | None
+    tokens: float | None
+    price: float | None
+    refund: float | None
+    epochs: float | None
+    epochs_completed: float | None
+    month_jobs: float | None
+    month_price: float | None
+
+    @classmethod
+    def of(cls, entry: Entry) -> "Figures":
+        """The figures of a job."""
+        state, fields, verdict, month = entry.view.state, entry.view.fields, entry.view.verdict, "month" in entry.groups
+        price = fields.get("total_price")
+        return cls(
+            jobs=1,
+            retained=entry.retained or None,
+            missing=1 if state.missing_lists else None,
+            stuck=verdict.stuck or None,
+            failed=verdict.failed or None,
+            unjudged=verdict.unjudged or None,
+            tokens=fields.get("token_count"),
+            price=price,
+            refund=fields.get("refund_amount"),
+            epochs=fields.get("n_epochs"),
+            epochs_completed=state.epochs_completed,
+            month_jobs=1 if month else None,
+            month_price=price if month else None,
+        )
+
+    @property
+    def share(self) -> Share:
+        """What the job adds to the sums."""
+        known = [value is not None for value in self]
+        return (*known, *(0 if value is None else round(value) for value in self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +70,12 @@ class Totals:
     def exchanging(self, old: Iterable[Entry], new: Iterable[Entry]) -> "Totals":
         """With some jobs taken out, and others put in."""
         shares, places = dict(self.shares), dict(self.places)
-        nothing = (0,) * (2 * len(FIGURES))
+        nothing = (0,) * (2 * len(Figures._fields))
         for entries, combine in ((old, sub), (new, add)):
             for entry in entries:
                 state = entry.view.state
                 key = (state.fields.get("model") or UNKNOWN.name, state.job.status.name)
-                shares[key] = tuple(map(combine, shares.get(key, nothing), _share(entry)))
+                shares[key] = tuple(map(combine, shares.get(key, nothing), Figures.of(entry).share))
                 if (place := state.queue_place) is not None:
                     places[place] = combine(places.get(place, 0), 1)
         return Totals(
@@ -63,8 +90,8 @@ class Totals:
 
     def by_model(self, figure: str) -> dict[tuple[str, str], int]:
         """The sums of a figure by base model and status, where it is known of any job."""
-        at = _COLUMN[figure]
-        return {key: share[at + 1] for key, share in self.shares.items() if share[at]}
+        at = Figures._fields.index(figure)
+        return {key: share[at + len(Figures._fields)] for key, share in self.shares.items() if share[at]}
 
     def by_status(self, figure: str) -> dict[str, int]:
         """The sums of a figure by status, where it is known of any job."""
@@ -81,11 +108,3 @@ class Totals:
     def count(self, figure: str) -> int:
         """The sum of a figure that is 1 or unknown."""
         return sum(self.by_model(figure).values())
-
-
-def _share(entry: Entry) -> Share:
-    share: list[int] = []
-    for figure in FIGURES.values():
-        value = figure(entry)
-        share += (0, 0) if value is None else (1, round(value))
-    return tuple(share)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import inf
+from operator import is_not
 
 from exporter.state.account import AccountState
 from exporter.state.entry import Entry, JobView, Moment, entry_of
@@ -33,12 +34,13 @@ class AccountView:
     def after(self, event: Event) -> "AccountView":
         """The account after an event; the view itself is not changed."""
         before, state = self.state, self.state.after(event, self.settings)
-        asked: Iterable[str] = ()
+        about: Iterable[str] = ()
         if isinstance(event, ListAnswered):
-            asked = state.jobs if state.jobs is not before.jobs else ()
+            about = state.jobs if state.jobs is not before.jobs else ()
         elif not isinstance(event, PollFailed):
-            asked = (event.call.job_id or "",)
-        changed = {job_id for job_id in asked if state.jobs.get(job_id) is not before.jobs.get(job_id)}
+            about = (event.call.job_id or "",)
+        old, new = map(before.jobs.get, about), map(state.jobs.get, about)
+        changed = {job_id for job_id, is_other in zip(about, map(is_not, old, new), strict=True) if is_other}
         return AccountView(self.settings, state, self._jobs.after(before, state, changed))
 
     @property
@@ -112,7 +114,7 @@ class _Jobs:
     def after(self, before: AccountState, state: AccountState, changed: set[str]) -> "_Jobs":
         """Looks at the jobs that `changed` from `before` to `state`, and at those for which the time has come."""
         moment = _moment(state)
-        if not moment.follows(_moment(before)):
+        if not moment.is_next(_moment(before)):
             return self.of(self.settings, state, self.entries)
         gone = self.entries.keys() - state.jobs.keys() if state.jobs is not self.states else set()
         if moment.now >= self.due:
@@ -159,7 +161,7 @@ def total(values: Iterable[float | None]) -> float | None:
 
 
 def _moment(state: AccountState) -> Moment:
-    return Moment(state.now, state.last_list or 0.0)
+    return Moment.of(state.now, state.last_list or 0.0)
 
 
 def _earliest(entries: Iterable[Entry]) -> float:
