@@ -42,9 +42,12 @@ class Collector(registry.Collector):
         """The families that have a sample now."""
         state = self._store.read()
         fresh = state.fresh(self._clock(), self._max_staleness)
+        described = subjects(state)
         for row in self._rows:
             family = row.metric()
-            for values, subject in subjects(state, row, fresh):
+            for values, subject in described[row.scope]:
+                if not row.lasting and values[0] not in fresh:
+                    continue
                 labels = dict(zip(SCOPE_LABELS[row.scope], values, strict=True))
                 for name, own_labels, value in samples(row, row.read(subject)):
                     family.add_sample(name, {**labels, **dict(own_labels)}, value)

@@ -1,6 +1,7 @@
 """What a row of the table is, and how samples are read from it."""
 
 import math
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -9,7 +10,7 @@ from typing import Any, Literal
 from prometheus_client.core import Metric
 from prometheus_client.utils import floatToGoString
 
-from exporter.state import Histogram, State
+from exporter.state import Histogram, JobView, State
 
 PREFIX = "together_finetune_"
 
@@ -79,7 +80,12 @@ class Row:
 
 
 def number(value: float) -> str:
-    """A sample's value, as prometheus-client writes it."""
+    """A sample's value, as prometheus-client writes it, which is slow for the two kinds of values that most are."""
+    if -1e6 < value < 1e6:
+        return repr(float(value))
+    if 1e9 <= value < 1e10:  # times
+        text = repr(float(value))
+        return f"{text[0]}.{text[1:10]}{text[11:]}".rstrip("0.") + "e+09"
     return str(floatToGoString(value))  # type: ignore[no-untyped-call]  # it has no annotations
 
 
@@ -98,16 +104,21 @@ def samples(row: Row, reading: Reading) -> Iterator[tuple[str, tuple[tuple[str, 
             yield row.name, labels, value
 
 
-def subjects(state: State, row: Row, fresh: Iterable[str]) -> Iterator[tuple[Labels, Any]]:
-    """What the row reads from, each with the values of the scope's labels. `fresh` names the accounts whose last
-    successful poll is recent."""
-    if row.scope is Scope.EXPORTER:
-        yield (), state.exporter
-        return
-    for name, view in state.accounts.items():
-        if not row.lasting and name not in fresh:
-            continue
-        if row.scope is Scope.ACCOUNT:
-            yield (name,), view
-        else:
-            yield from (((name, job.job.id), job) for job in view.shown)
+def place(job_id: str) -> tuple[int, str]:
+    """What jobs are sorted by within the active and the finished ones: any order in which a job stays where it is."""
+    return zlib.crc32(job_id.encode()), job_id
+
+
+def subjects(state: State) -> Mapping[Scope, list[tuple[Labels, Any]]]:
+    """What rows read, by their scope and in the order of their samples, each with the values of the scope's labels:
+    accounts, and of each account the active jobs, then the finished ones, each by their places."""
+    accounts = state.accounts.items()
+
+    def in_order(jobs: Iterable[JobView]) -> list[JobView]:
+        return sorted(jobs, key=lambda job: (job.job.status.ended, place(job.job.id)))
+
+    return {
+        Scope.EXPORTER: [((), state.exporter)],
+        Scope.ACCOUNT: [((name,), view) for name, view in accounts],
+        Scope.JOB: [((name, job.job.id), job) for name, view in accounts for job in in_order(view.shown)],
+    }

@@ -3,7 +3,7 @@
 import json
 import logging
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from urllib.parse import parse_qs, unquote
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 _TEXT = "text/plain; charset=utf-8"
 _ZERO = re.compile(r"q\s*=\s*0(\.0*)?")
 
-Answer = tuple[str, list[tuple[str, str]], bytes]
+Answer = tuple[str, list[tuple[str, str]], Sequence[bytes]]
 
 
 def application(
@@ -37,14 +37,16 @@ def application(
     """
 
     def metrics(environ: WSGIEnvironment) -> Answer:
-        account = next(iter(parse_qs(environ.get("QUERY_STRING", "")).get("account", ())), None)
+        query = parse_qs(environ.get("QUERY_STRING", ""))
+        account = next(iter(query.get("account", ())), None)
         if account is not None and account not in store.read().accounts:
             return _plain("404 Not Found", "no account of that name, see /sd")
-        scrape = exposition.page(_accept(environ), gzip=_accepts_gzip(environ), account=account)
+        names = query.get("name[]", ())  # as in prometheus-client
+        scrape = exposition.page(_accept(environ), gzip=_accepts_gzip(environ), account=account, names=names)
         headers = [("Content-Type", scrape.content_type), ("Vary", "Accept, Accept-Encoding")]
         if scrape.content_encoding:
             headers.append(("Content-Encoding", scrape.content_encoding))
-        return "200 OK", headers, scrape.body
+        return "200 OK", headers, scrape.parts
 
     def discovery(environ: WSGIEnvironment) -> Answer:
         here = environ.get("HTTP_HOST") or f"{environ['SERVER_NAME']}:{environ['SERVER_PORT']}"
@@ -55,7 +57,7 @@ def application(
             }
             for name in store.read().accounts
         ]
-        return "200 OK", [("Content-Type", "application/json")], json.dumps(targets).encode()
+        return "200 OK", [("Content-Type", "application/json")], [json.dumps(targets).encode()]
 
     def healthy(_: WSGIEnvironment) -> Answer:
         if late := overdue():
@@ -111,9 +113,9 @@ def application(
             return _plain("500 Internal Server Error", "internal error, see the exporter's log")
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        status, headers, body = answer(environ)
-        start_response(status, [*headers, ("Content-Length", str(len(body)))])
-        return [body]
+        status, headers, parts = answer(environ)
+        start_response(status, [*headers, ("Content-Length", str(sum(map(len, parts))))])
+        return parts
 
     return app
 
@@ -131,7 +133,7 @@ def _show(environ: WSGIEnvironment, shown: page.Document) -> Answer:
         headers.append(("Content-Encoding", "gzip"))
         body = shown.compressed
     known = shown.etag in environ.get("HTTP_IF_NONE_MATCH", "")
-    return "304 Not Modified" if known else "200 OK", headers, body
+    return "304 Not Modified" if known else "200 OK", headers, [body]
 
 
 def _accept(environ: WSGIEnvironment) -> str:
@@ -153,4 +155,4 @@ def _accepts_gzip(environ: WSGIEnvironment) -> bool:
 
 
 def _plain(status: str, text: str, *headers: tuple[str, str]) -> Answer:
-    return status, [("Content-Type", _TEXT), *headers], f"{text}\n".encode()
+    return status, [("Content-Type", _TEXT), *headers], [f"{text}\n".encode()]

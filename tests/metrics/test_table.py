@@ -268,7 +268,7 @@ def exported() -> dict[str, float]:
     state = State(replace(ABOUT, reloaded=seconds(-91)), {"a": history.view})
     found = {}
     for row in ROWS:
-        for values, subject in subjects(state, row, {"a"}):
+        for values, subject in subjects(state)[row.scope]:
             for name, labels, value in samples(row, row.read(subject)):
                 job_id = [("job_id", values[1])] if len(values) > 1 else []
                 text_ = ",".join(f'{label}="{text}"' for label, text in [*job_id, *labels])
