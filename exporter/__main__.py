@@ -18,10 +18,10 @@ from pydantic import SecretStr
 
 from exporter import __version__
 from exporter import log as logs
-from exporter.accounts import Accounts, account_configs
+from exporter.accounts import Accounts, Loop, account_configs
 from exporter.api import BadKeyError
 from exporter.config import PROGRAM, ConfigError, Settings, load, secrets, unknown_variables
-from exporter.exposition import Exposition
+from exporter.exposition import Exposition, Renderer
 from exporter.packaged import SOURCES, revision, write_files
 from exporter.redaction import Redaction
 from exporter.state import Exporter, Store
@@ -118,18 +118,19 @@ def _run(settings: Settings, about: Exporter, read: Callable[[], Settings], stac
     )
     if settings.once:
         accounts.poll_once()
-        sys.stdout.buffer.write(exposition.page().body)
+        sys.stdout.buffer.writelines(exposition.page().parts)
         return 0 if all(view.state.polls.up for view in store.read().accounts.values()) else 1
     reload = _Reload(point(settings), lambda: point(read()), store, accounts, redact)
+    renderer = Renderer(exposition, store)
     app = application(
         store,
-        exposition,
+        renderer,
         settings.web_telemetry_path,
         accounts.overdue,
         reload if settings.web_enable_lifecycle else None,
         links=Links(settings.web_console_url, settings.web_grafana_url),
     )
-    return _serve(settings, reload, accounts, app, guard, stack)
+    return _serve(settings, reload, accounts, renderer, app, guard, stack)
 
 
 def _guard(settings: Settings) -> "Guard | None":
@@ -169,6 +170,7 @@ def _serve(
     settings: Settings,
     reload: Callable[[], str | None],
     accounts: Accounts,
+    renderer: Renderer,
     app: Application,
     guard: "Guard | None",
     stack: ExitStack,
@@ -184,8 +186,11 @@ def _serve(
             return 1
         stack.callback(server.stop)
         log.info("listening", extra={"address": address, "port": server.port, "version": __version__})
+    rendering = Loop("render", renderer.run)
+    rendering.ensure()
+    stack.callback(renderer.stop)
     accounts.start()
-    threading.Thread(target=accounts.watch, name="watch", daemon=True).start()
+    threading.Thread(target=accounts.watch, args=(rendering,), name="watch", daemon=True).start()
     while signal.sigwait(_SIGNALS) == signal.SIGHUP:
         _wait_for_last_hangup()
         reload()

@@ -97,22 +97,31 @@ def account_configs(settings: Settings) -> dict[str, AccountConfig]:
 
 
 @dataclass(slots=True)
-class _Loop:
-    poller: Poller
+class Loop:
+    """A thread that runs `run`."""
+
+    name: str
+    run: Callable[..., None]
     thread: threading.Thread | None = None
 
-    def ensure(self, name: str, delay: float = 0.0) -> bool:
-        """Starts the loop unless it runs. Returns whether it runs."""
+    def ensure(self, *args: float) -> bool:
+        """Starts the thread, with these arguments, unless it is alive. Returns whether it is."""
         if self.thread is not None and self.thread.is_alive():
             return True
         # A daemon thread: a call may take longer than the exporter may take to stop.
-        thread = threading.Thread(target=self.poller.run, args=(delay,), name=f"poll {name}", daemon=True)
+        thread = threading.Thread(target=self.run, args=args, name=self.name, daemon=True)
         try:
             thread.start()
         except RuntimeError:  # the limit on threads
             return False
         self.thread = thread
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Polls:
+    poller: Poller
+    loop: Loop
 
 
 class Accounts:
@@ -122,7 +131,7 @@ class Accounts:
         self._store = store
         self._redact = redact
         self._configs: Mapping[str, AccountConfig] = {}
-        self._loops: dict[str, _Loop] = {}
+        self._polls: dict[str, _Polls] = {}
         self._new: list[str] = []
         self._lock = threading.Lock()
         self.configure(configs)
@@ -141,11 +150,12 @@ class Accounts:
         if errors:
             raise BadKeyError("\n".join(errors))
         with self._lock:
-            for name in self._loops.keys() - configs.keys() | self._loops.keys() & clients.keys():
-                self._loops.pop(name).poller.stop()
+            for name in self._polls.keys() - configs.keys() | self._polls.keys() & clients.keys():
+                self._polls.pop(name).poller.stop()
             self._store.configure({name: config.settings for name, config in configs.items()})
             for name, client in clients.items():
-                self._loops[name] = _Loop(Poller(client, self._store.publisher(name), configs[name].schedule))
+                poller = Poller(client, self._store.publisher(name), configs[name].schedule)
+                self._polls[name] = _Polls(poller, Loop(f"poll {name}", poller.run))
             self._configs = configs
             self._new = list(clients)
 
@@ -153,37 +163,39 @@ class Accounts:
         """Starts the pollers that were added last."""
         with self._lock:
             for number, name in enumerate(self._new):
-                if not self._loops[name].ensure(name, number * _STAGGER):
+                if not self._polls[name].loop.ensure(number * _STAGGER):
                     log.error("poll loop not started, trying again", extra={"account": name})
             self._new = []
 
     def poll_once(self) -> None:
         """Polls every account once, in this thread, with the requests that follow."""
-        for loop in self._loops.values():
-            loop.poller.poll()
-            loop.poller.settle()
+        for polls in self._polls.values():
+            polls.poller.poll()
+            polls.poller.settle()
 
     def overdue(self) -> list[str]:
         """The accounts whose polls are overdue: their loop is dead or hangs."""
         with self._lock:
-            return [name for name, loop in self._loops.items() if loop.poller.overdue]
+            return [name for name, polls in self._polls.items() if polls.poller.overdue]
 
-    def watch(self) -> None:
-        """Restarts dead loops and reports overdue polls, for ever."""
+    def watch(self, *others: Loop) -> None:
+        """Restarts dead loops, the `others` too, and reports overdue polls, for ever."""
         while True:
             time.sleep(_WATCH_INTERVAL)
             try:
                 self._check()
+                for loop in others:
+                    loop.ensure()
             except Exception as error:
                 log.error("internal error", extra={"error": repr(error)})  # noqa: TRY400 - the traceback is for debug
                 log.debug("traceback of the internal error", exc_info=error)
 
     def _check(self) -> None:
         with self._lock:
-            loops = [(name, loop) for name, loop in self._loops.items() if name not in self._new]
-        for name, loop in loops:
-            if loop.poller.overdue:
-                loop.poller.report_overdue()
+            all_polls = [(name, polls) for name, polls in self._polls.items() if name not in self._new]
+        for name, polls in all_polls:
+            if polls.poller.overdue:
+                polls.poller.report_overdue()
             with self._lock:
-                if self._loops.get(name) is loop:
-                    loop.ensure(name)
+                if self._polls.get(name) is polls:
+                    polls.loop.ensure()

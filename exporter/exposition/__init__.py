@@ -1,5 +1,6 @@
 """The state as the bytes of a scrape."""
 
 from exporter.exposition.exposition import Exposition, Page
+from exporter.exposition.renderer import Renderer
 
-__all__ = ["Exposition", "Page"]
+__all__ = ["Exposition", "Page", "Renderer"]

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Metric, ProcessCollector, regis
 from prometheus_client.exposition import choose_encoder
 
 from exporter.exposition.compression import Compressed, Compressor
-from exporter.exposition.text import AccountText, Writer
+from exporter.exposition.text import AccountText, series
 from exporter.metrics import Row, Scope, select
 from exporter.state import AccountView, Exporter, State, Store
 
@@ -87,9 +87,9 @@ class Exposition:
         self._store = store
         self._max_staleness = max_staleness
         self._clock = clock
-        self._writers = [Writer(row) for row in select(exclude)]
+        self._rows = select(exclude)
         self._heads = {
-            openmetrics: [_head(writer.row, accept) for writer in self._writers]
+            openmetrics: [_head(row, accept) for row in self._rows]
             for openmetrics, accept in ((False, ""), (True, "application/openmetrics-text"))
         }
         self._process = CollectorRegistry()
@@ -153,19 +153,17 @@ class Exposition:
 
     def _families(self, state: State, fresh: frozenset[str], variant: _Variant) -> Iterator[_Family]:
         texts = [(name in fresh, self._text(name, view)) for name, view in state.accounts.items()]
-        heads = self._heads[variant.openmetrics]
-        for number, (writer, head) in enumerate(zip(self._writers, heads, strict=True)):
-            row = writer.row
+        for row, head in zip(self._rows, self._heads[variant.openmetrics], strict=True):
             if row.scope is not Scope.EXPORTER:
-                pieces = [text.pieces[number] for is_fresh, text in texts if is_fresh or row.lasting]
+                pieces = [text.of(row) for is_fresh, text in texts if is_fresh or row.lasting]
             else:
-                pieces = [writer.write([()], [state.exporter])] if variant.account is None else []
+                pieces = [[series(row, (), state.exporter)]] if variant.account is None else []
             if lines := [piece for several in pieces for piece in several if piece]:
                 yield _Family(row, [head, *lines])
 
     def _text(self, account: str, view: AccountView) -> AccountText:
         # Left out while it is updated: if that fails, it starts anew.
-        text = self._texts.pop(account, None) or AccountText(account, self._writers)
+        text = self._texts.pop(account, None) or AccountText(account, self._rows)
         text.update(view)
         self._texts[account] = text
         return text

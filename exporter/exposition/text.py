@@ -7,184 +7,192 @@ touches one block, and finished jobs, which hardly ever change, are apart from t
 
 from array import array
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import accumulate, pairwise
 from operator import itemgetter
 from typing import Any
 
-from exporter.metrics import SCOPE_LABELS, Row, Scope, number, place, samples
+from exporter.metrics import SCOPE_LABELS, Labels, Row, Scope, number, place, samples
 from exporter.state import AccountView, JobView
 
 _BLOCK = 10  # blocks have about 2**10 jobs, and half or twice as many before all jobs are put into new ones
 
 
-class Writer:
-    """Writes the samples of a row."""
+def series(row: Row, scope_values: Labels, subject: Any) -> bytes:
+    """The lines of a row for what it reads, whose scope's labels have these values."""
+    lines = []
+    scope_labels = tuple(zip(SCOPE_LABELS[row.scope], scope_values, strict=True))
+    for name, labels, value in samples(row, row.read(subject)):
+        # In the order of prometheus-client.
+        text = ",".join(_label(label, text) for label, text in sorted((*scope_labels, *labels)))
+        lines.append(f"{name}{{{text}}} {number(value)}\n" if text else f"{name} {number(value)}\n")
+    return "".join(lines).encode()
+
+
+def _label(name: str, value: str) -> str:
+    value = value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+    return f'{name}="{value}"'
+
+
+class _JobRow:
+    """The same for many jobs, with all that their lines have in common prepared."""
 
     def __init__(self, row: Row) -> None:
-        self.row = row
-        self._bare = _template(row.name, SCOPE_LABELS[row.scope])
-        self._full = _template(row.name, row.labels)
-        self._sort = _sorter(row.labels)
+        self.name = row.name
+        self._read = row.read
+        labels = sorted(enumerate(row.own_labels), key=itemgetter(1))
+        self._before = [(at, label) for at, label in labels if label < "job_id"]
+        self._after = [(at, label) for at, label in labels if label > "job_id"]
+        self._own = lru_cache(maxsize=1000)(self._own_labels)
 
-    def write(self, scopes: Iterable[tuple[str, ...]], subjects: Iterable[Any]) -> list[bytes]:
-        """The lines for each subject. `scopes` are the values of the scope's labels, escaped."""
-        read, bare = self.row.read, self._bare
+    def write(self, account: str, jobs: Iterable[tuple[str, JobView]]) -> list[str]:
+        """The lines of each job. `account` and the ids of the jobs are labels as they are written."""
+        read, own = self._read, self._own
+        reading: Any  # never a histogram
+        start = f"{self.name}{{{account},"
         texts = []
-        for scope, subject in zip(scopes, subjects, strict=True):
-            reading = read(subject)
+        for job_id, job in jobs:
+            reading = read(job)
             if reading is None:
-                texts.append(b"")
-            elif isinstance(reading, float | int):
-                texts.append((bare % (*scope, number(reading))).encode())
+                texts.append("")
+            elif isinstance(reading, (float, int)):
+                texts.append(f"{start}{job_id}}} {number(reading)}\n")
             else:
-                texts.append(self._several(scope, reading).encode())
+                text = ""
+                for key, value in reading.items():
+                    before, after = own(key)
+                    text += f"{start}{before}{job_id}{after}}} {number(value)}\n"
+                texts.append(text)
         return texts
 
-    def _several(self, scope: tuple[str, ...], reading: Any) -> str:
-        if self.row.type == "histogram":
-            return "".join(self._of_histogram(scope, reading))
-        full, sort = self._full, self._sort
-        return "".join([full % (*sort((*scope, *escaped(key))), number(value)) for key, value in reading.items()])
-
-    def _of_histogram(self, scope: tuple[str, ...], reading: Any) -> Iterable[str]:
-        for name, labels, value in samples(self.row, reading):
-            names, values = zip(*labels, strict=True) if labels else ((), ())
-            names = (*SCOPE_LABELS[self.row.scope], *names)
-            yield _template(name, names) % (*_sorter(names)((*scope, *escaped(values))), number(value))
-
-
-def _template(name: str, labels: Iterable[str]) -> str:
-    text = ",".join(f'{label}="%s"' for label in sorted(labels))
-    return f"{name}{{{text}}} %s\n" if text else f"{name} %s\n"
-
-
-def _sorter(labels: Sequence[str]) -> Any:
-    """What puts the values of labels into the order of the labels' names."""
-    order = sorted(range(len(labels)), key=labels.__getitem__)
-    return tuple if order == list(range(len(labels))) else itemgetter(*order)
-
-
-def escaped(values: tuple[str, ...]) -> tuple[str, ...]:
-    """The values of labels as they are written."""
-    text = "".join(values)
-    if '"' in text or "\\" in text or "\n" in text:
-        return tuple(value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"") for value in values)
-    return values
+    def _own_labels(self, values: Labels) -> tuple[str, str]:
+        """The labels that come before `job_id`, and those after it."""
+        before = "".join([f"{_label(label, values[at])}," for at, label in self._before])
+        return before, "".join([f",{_label(label, values[at])}" for at, label in self._after])
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """A piece: the lines of one row for all jobs of a block, and where those of each job end."""
+class _Column:
+    """A piece: the lines of one row for all jobs of a block, and the number of characters up to the end of each job."""
 
-    text: bytes
+    piece: bytes
     ends: "array[int]"
 
     @classmethod
-    def of(cls, texts: Sequence[bytes]) -> "Column":
-        """The column of the texts of jobs."""
-        return cls(b"".join(texts), array("I", accumulate(map(len, texts))))
+    def of(cls, texts: Sequence[str]) -> "_Column":
+        return cls("".join(texts).encode(), array("I", accumulate(map(len, texts))))
 
-    def texts(self) -> list[bytes]:
+    def texts(self) -> list[str]:
         """The text of each job."""
-        text = self.text
-        return [text[start:end] for start, end in pairwise((0, *self.ends))] if text else [text] * len(self.ends)
+        if not self.piece:
+            return [""] * len(self.ends)
+        text = self.piece.decode()
+        return [text[start:end] for start, end in pairwise((0, *self.ends))]
 
-    def replaced(self, positions: Sequence[int], texts: Sequence[bytes]) -> "Column":
+    def replaced(self, texts: Mapping[int, str]) -> "_Column":
         """With other texts at these positions; this same column if they are not different."""
-        text, ends = self.text, self.ends
-        if all(text[ends[at - 1] if at else 0 : ends[at]] == new for at, new in zip(positions, texts, strict=True)):
+        text = self.piece.decode()
+        if all(text[self.ends[at - 1] if at else 0 : self.ends[at]] == new for at, new in texts.items()):
             return self
-        all_texts = self.texts()
-        for at, new in zip(positions, texts, strict=True):
-            all_texts[at] = new
-        return Column.of(all_texts)
+        new_texts = self.texts()
+        for at, new in texts.items():
+            new_texts[at] = new
+        return _Column.of(new_texts)
 
 
 class _Block:
-    def __init__(self, writers: Sequence[Writer]) -> None:
-        self._writers = writers
+    """The text of some jobs, in the order of their places."""
+
+    def __init__(self, rows: Sequence[_JobRow]) -> None:
+        self._rows = rows
         self._ids: list[str] = []
-        self.columns = [Column(b"", array("I")) for _ in writers]
+        self.columns = [_Column.of(()) for _ in rows]
+
+    def __len__(self) -> int:
+        return len(self._ids)
 
     def update(self, account: str, changed: Mapping[str, JobView], gone: Set[str]) -> None:
         """Writes the jobs that are new or changed, and drops those that are gone."""
-        scopes = [(account, *escaped((job_id,))) for job_id in changed]
-        written = [writer.write(scopes, changed.values()) for writer in self._writers]
-        ids = self._ids
-        positions = [bisect_left(ids, place(job_id), key=place) for job_id in changed]
-        if not gone and all(at < len(ids) and ids[at] == job_id for at, job_id in zip(positions, changed, strict=True)):
+        jobs = [(_label("job_id", job_id), job) for job_id, job in changed.items()]
+        written = [row.write(account, jobs) for row in self._rows]
+        before, places = self._ids, [bisect_left(self._ids, place(job_id), key=place) for job_id in changed]
+        if not gone and [before[at : at + 1] for at in places] == [[job_id] for job_id in changed]:
             self.columns = [
-                column.replaced(positions, texts) for column, texts in zip(self.columns, written, strict=True)
+                column.replaced(dict(zip(places, texts, strict=True)))
+                for column, texts in zip(self.columns, written, strict=True)
             ]
             return
-        self._ids = sorted({*ids, *changed} - gone, key=place)
-        columns = []
-        for column, texts in zip(self.columns, written, strict=True):
-            by_id = dict(zip(ids, column.texts(), strict=True)) | dict(zip(changed, texts, strict=True))
-            columns.append(Column.of([by_id[job_id] for job_id in self._ids]))
-        self.columns = columns
+        self._ids = sorted({*before, *changed} - gone, key=place)
+        sources = {job_id: at for at, job_id in enumerate([*before, *changed])}  # where a job is twice, the changed one
+        order = [sources[job_id] for job_id in self._ids]
+        for at, (column, texts) in enumerate(zip(self.columns, written, strict=True)):
+            all_texts = column.texts() + texts
+            self.columns[at] = _Column.of([all_texts[source] for source in order])
 
-    def __bool__(self) -> bool:
-        return bool(self._ids)
+
+@dataclass(slots=True)
+class _Change:
+    changed: dict[str, JobView] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
 
 
 class AccountText:
-    """The text of an account, for each of these writers."""
+    """The text of the rows that describe an account and its jobs, in pieces."""
 
-    def __init__(self, account: str, writers: Sequence[Writer]) -> None:
-        [self._account] = escaped((account,))
-        self._writers = writers
-        self._of_jobs = [writer for writer in writers if writer.row.scope is Scope.JOB]
+    def __init__(self, account: str, rows: Sequence[Row]) -> None:
+        self._account = account
+        self._rows = [row for row in rows if row.scope is Scope.ACCOUNT]
+        self._job_rows = [_JobRow(row) for row in rows if row.scope is Scope.JOB]
         self._view: AccountView | None = None
         self._jobs: Mapping[str, JobView] = {}
         self._bits = 0
         self._blocks: dict[tuple[bool, int], _Block] = {}
-        self.pieces: list[list[bytes]] = []
-        """The pieces of each row."""
+        self._pieces: dict[str, Sequence[bytes]] = {}
+
+    def of(self, row: Row) -> Sequence[bytes]:
+        """The pieces of a row."""
+        return self._pieces[row.name]
 
     def update(self, view: AccountView) -> None:
         """Writes what is different in this view."""
         if view is self._view:
             return
-        self._update_jobs(view.shown)
-        blocks = [self._blocks[key].columns for key in sorted(self._blocks)]
-        of_jobs = zip(*blocks, strict=True) if blocks else iter([()] * len(self._of_jobs))
-        self.pieces = [
-            [column.text for column in next(of_jobs) if column.text]
-            if writer.row.scope is Scope.JOB
-            else writer.write([(self._account,)], [view])
-            if writer.row.scope is Scope.ACCOUNT
-            else []
-            for writer in self._writers
-        ]
+        if self._view is None or view.shown is not self._view.shown:
+            self._update_jobs({job.job.id: job for job in view.shown})
+        self._pieces |= {row.name: [series(row, (self._account,), view)] for row in self._rows}
         self._view = view
 
-    def _update_jobs(self, shown: Sequence[JobView]) -> None:
-        if self._view is not None and shown is self._view.shown:
-            return
-        jobs = {job.job.id: job for job in shown}
+    def _update_jobs(self, jobs: Mapping[str, JobView]) -> None:
         if not _bits(len(jobs), _BLOCK + 1) <= self._bits <= _bits(len(jobs), _BLOCK - 1):
             self._bits = _bits(len(jobs), _BLOCK)
             self._jobs, self._blocks = {}, {}
-        before = self._jobs
-        changes: dict[tuple[bool, int], tuple[dict[str, JobView], set[str]]] = {}
-        for job_id, job in jobs.items():
-            old = before.get(job_id)
-            if old is not job and old != job:
-                block = self._block_of(job_id, job)
-                changes.setdefault(block, ({}, set()))[0][job_id] = job
-                if old is not None and (was := self._block_of(job_id, old)) != block:
-                    changes.setdefault(was, ({}, set()))[1].add(job_id)
-        for job_id in before.keys() - jobs.keys():
-            changes.setdefault(self._block_of(job_id, before[job_id]), ({}, set()))[1].add(job_id)
-        for key, (changed, gone) in changes.items():
-            block_ = self._blocks.setdefault(key, _Block(self._of_jobs))
-            block_.update(self._account, changed, gone)
-            if not block_:
+        account = _label("account", self._account)
+        for key, change in self._changes(jobs).items():
+            block = self._blocks.setdefault(key, _Block(self._job_rows))
+            block.update(account, change.changed, change.gone)
+            if not block:
                 del self._blocks[key]
         self._jobs = jobs
+        columns = [self._blocks[key].columns for key in sorted(self._blocks)]
+        for at, row in enumerate(self._job_rows):
+            self._pieces[row.name] = [of_rows[at].piece for of_rows in columns]
+
+    def _changes(self, jobs: Mapping[str, JobView]) -> Mapping[tuple[bool, int], _Change]:
+        """What changed since the last time, by block."""
+        changes: defaultdict[tuple[bool, int], _Change] = defaultdict(_Change)
+        for job_id, job in jobs.items():
+            before = self._jobs.get(job_id)
+            if before is not job and before != job:
+                block = self._block_of(job_id, job)
+                changes[block].changed[job_id] = job
+                if before is not None and (was := self._block_of(job_id, before)) != block:
+                    changes[was].gone.add(job_id)
+        for job_id in self._jobs.keys() - jobs.keys():
+            changes[self._block_of(job_id, self._jobs[job_id])].gone.add(job_id)
+        return changes
 
     def _block_of(self, job_id: str, job: JobView) -> tuple[bool, int]:
         return job.job.status.ended, place(job_id)[0] >> 32 - self._bits

@@ -80,12 +80,12 @@ class Row:
 
 
 def number(value: float) -> str:
-    """A sample's value, as prometheus-client writes it, which is slow for the two kinds of values that most are."""
+    """A sample's value as prometheus-client writes it, only faster for what most values are."""
     if -1e6 < value < 1e6:
         return repr(float(value))
-    if 1e9 <= value < 1e10:  # times
-        text = repr(float(value))
-        return f"{text[0]}.{text[1:10]}{text[11:]}".rstrip("0.") + "e+09"
+    if 1e6 <= value < 1e16:
+        whole, _, fraction = repr(float(value)).partition(".")
+        return f"{whole[0]}.{whole[1:]}{fraction}".rstrip("0.") + f"e+{len(whole) - 1:02}"
     return str(floatToGoString(value))  # type: ignore[no-untyped-call]  # it has no annotations
 
 

@@ -1,7 +1,7 @@
 """The store that holds the newest state, and decides who may publish: the one thing here that changes in time."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -49,11 +49,16 @@ class Store:
         self._lock = threading.Lock()
         self._state = State(exporter)
         self._publishers: dict[str, Publisher] = {}
+        self._listeners: list[Callable[[], object]] = []
         self.configure(accounts)
 
     def read(self) -> State:
         """The state as of now."""
         return self._state
+
+    def subscribe(self, listener: Callable[[], object]) -> None:
+        """Calls `listener`, which must not wait for anything, after each change of the state."""
+        self._listeners.append(listener)
 
     def configure(self, accounts: Mapping[str, AccountSettings]) -> None:
         """Sets the accounts and their settings. Accounts that remain keep their state; the others go, and their
@@ -63,7 +68,7 @@ class Store:
             views = {
                 name: _with_settings(old.get(name) or AccountView(), settings) for name, settings in accounts.items()
             }
-            self._state = replace(self._state, accounts=MappingProxyType(views))
+            self._set(replace(self._state, accounts=MappingProxyType(views)))
             self._publishers = {name: publisher for name, publisher in self._publishers.items() if name in views}
 
     def publisher(self, account: str) -> "Publisher":
@@ -75,7 +80,7 @@ class Store:
     def set_exporter(self, exporter: Exporter) -> None:
         """Replaces what is known of this process."""
         with self._lock:
-            self._state = replace(self._state, exporter=exporter)
+            self._set(replace(self._state, exporter=exporter))
 
     def _publish(self, publisher: "Publisher", view: AccountView) -> AccountView | None:
         with self._lock:
@@ -84,8 +89,13 @@ class Store:
                 return None
             # They may have changed while the view was computed.
             view = _with_settings(view, self._state.accounts[account].settings)
-            self._state = replace(self._state, accounts=MappingProxyType({**self._state.accounts, account: view}))
+            self._set(replace(self._state, accounts=MappingProxyType({**self._state.accounts, account: view})))
             return view
+
+    def _set(self, state: State) -> None:
+        self._state = state
+        for listener in self._listeners:
+            listener()
 
 
 class Publisher:

@@ -9,7 +9,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from prometheus_client.exposition import choose_encoder
 
-from exporter.exposition import Exposition
+from exporter.exposition import Exposition, Renderer
 from exporter.state import Store
 from exporter.web import page
 
@@ -23,7 +23,7 @@ Answer = tuple[str, list[tuple[str, str]], Sequence[bytes]]
 
 def application(
     store: Store,
-    exposition: Exposition,
+    exposition: Exposition | Renderer,
     telemetry_path: str,
     overdue: Callable[[], Collection[str]] = tuple,
     reload: Callable[[], str | None] | None = None,
@@ -62,6 +62,8 @@ def application(
     def healthy(_: WSGIEnvironment) -> Answer:
         if late := overdue():
             return _plain("503 Service Unavailable", f"polls are overdue: {', '.join(late)}")
+        if exposition.overdue:
+            return _plain("503 Service Unavailable", "rendering of the metrics is overdue")
         return _plain("200 OK", "healthy")
 
     def ready(_: WSGIEnvironment) -> Answer:

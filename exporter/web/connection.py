@@ -7,7 +7,7 @@ import ssl
 import struct
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -16,6 +16,7 @@ from exporter.web import wsgi
 
 _DRAIN_SECONDS = 1.0
 _MAX_DRAINED_BYTES = 2**16
+_MAX_JOINED_BYTES = 2**20
 _MAX_VIEWS = 1024  # Linux takes no more in one sendmsg
 _PEEK = socket.MSG_PEEK | socket.MSG_DONTWAIT
 _TLS_HANDSHAKE = b"\x16"
@@ -104,10 +105,10 @@ class Connection:
         return bool(self.received) or (isinstance(self.socket, ssl.SSLSocket) and self.socket.pending() > 0)
 
     def send(self, parts: Iterable[bytes]) -> None:
-        """Sends the parts without joining or copying them."""
+        """Sends the parts, without joining or copying them unless they are encrypted."""
         if isinstance(self.socket, ssl.SSLSocket):
-            for part in parts:
-                self.socket.sendall(part)
+            for joined in _joined(parts):  # many calls would take back the interpreter many times
+                self.socket.sendall(joined)
             return
         views = deque(memoryview(part) for part in parts if part)
         while views:
@@ -136,3 +137,16 @@ class Connection:
     def _shut_down(self, how: int) -> None:
         # SSLSocket's own shutdown also drops the encryption: another thread could then write in plain text.
         socket.socket.shutdown(self.socket, how)
+
+
+def _joined(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """The parts, joined to no more than `_MAX_JOINED_BYTES` unless one of them has more."""
+    group: list[bytes] = []
+    size = 0
+    for part in parts:
+        if group and size + len(part) > _MAX_JOINED_BYTES:
+            yield b"".join(group)
+            group, size = [], 0
+        group.append(part)
+        size += len(part)
+    yield b"".join(group)
