@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate, pairwise
-from operator import itemgetter
+from operator import itemgetter, sub
 from typing import Any
 
 from exporter.metrics import SCOPE_LABELS, Labels, Row, Scope, number, place, samples
@@ -48,7 +48,7 @@ class _JobRow:
         self._after = [(at, label) for at, label in labels if label > "job_id"]
         self._own = lru_cache(maxsize=1000)(self._own_labels)
 
-    def write(self, account: str, jobs: Iterable[tuple[str, JobView]]) -> list[str]:
+    def write(self, account: str, jobs: Iterable[tuple[str, JobView]]) -> list[bytes]:
         """The lines of each job. `account` and the ids of the jobs are labels as they are written."""
         read, own = self._read, self._own
         reading: Any  # never a histogram
@@ -57,15 +57,15 @@ class _JobRow:
         for job_id, job in jobs:
             reading = read(job)
             if reading is None:
-                texts.append("")
+                texts.append(b"")
             elif isinstance(reading, (float, int)):
-                texts.append(f"{start}{job_id}}} {number(reading)}\n")
+                texts.append(f"{start}{job_id}}} {number(reading)}\n".encode())
             else:
                 text = ""
                 for key, value in reading.items():
                     before, after = own(key)
                     text += f"{start}{before}{job_id}{after}}} {number(value)}\n"
-                texts.append(text)
+                texts.append(text.encode())
         return texts
 
     def _own_labels(self, values: Labels) -> tuple[str, str]:
@@ -76,31 +76,32 @@ class _JobRow:
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A piece: the lines of one row for all jobs of a block, and the number of characters up to the end of each job."""
+    """A piece: the lines of one row for all jobs of a block, and where those of each job end."""
 
     piece: bytes
     ends: "array[int]"
 
     @classmethod
-    def of(cls, texts: Sequence[str]) -> "_Column":
-        return cls("".join(texts).encode(), array("I", accumulate(map(len, texts))))
+    def of(cls, texts: Sequence[bytes]) -> "_Column":
+        return cls(b"".join(texts), array("I", accumulate(map(len, texts))))
 
-    def texts(self) -> list[str]:
-        """The text of each job."""
-        if not self.piece:
-            return [""] * len(self.ends)
-        text = self.piece.decode()
-        return [text[start:end] for start, end in pairwise((0, *self.ends))]
+    def texts(self) -> list[bytes]:
+        """The lines of each job."""
+        piece = self.piece
+        return [piece[start:end] for start, end in pairwise((0, *self.ends))] if piece else [piece] * len(self.ends)
 
-    def replaced(self, texts: Mapping[int, str]) -> "_Column":
-        """With other texts at these positions; this same column if they are not different."""
-        text = self.piece.decode()
-        if all(text[self.ends[at - 1] if at else 0 : self.ends[at]] == new for at, new in texts.items()):
+    def replaced(self, places: Sequence[int], texts: Sequence[bytes]) -> "_Column":
+        """With other texts at these places, which ascend; this same column if they are not different."""
+        piece, ends = self.piece, self.ends
+        spans = [(ends[at - 1] if at else 0, ends[at]) for at in places]
+        if all(piece[start:end] == text for (start, end), text in zip(spans, texts, strict=True)):
             return self
-        new_texts = self.texts()
-        for at, new in texts.items():
-            new_texts[at] = new
-        return _Column.of(new_texts)
+        lengths = [*map(sub, ends, (0, *ends))]
+        parts, done = [], 0
+        for at, (start, end), text in zip(places, spans, texts, strict=True):
+            parts += [piece[done:start], text]
+            done, lengths[at] = end, len(text)
+        return _Column(b"".join([*parts, piece[done:]]), array("I", accumulate(lengths)))
 
 
 class _Block:
@@ -116,17 +117,15 @@ class _Block:
 
     def update(self, account: str, changed: Mapping[str, JobView], gone: Set[str]) -> None:
         """Writes the jobs that are new or changed, and drops those that are gone."""
-        jobs = [(_label("job_id", job_id), job) for job_id, job in changed.items()]
+        ids = sorted(changed, key=place)
+        jobs = [(_label("job_id", job_id), changed[job_id]) for job_id in ids]
         written = [row.write(account, jobs) for row in self._rows]
-        before, places = self._ids, [bisect_left(self._ids, place(job_id), key=place) for job_id in changed]
-        if not gone and [before[at : at + 1] for at in places] == [[job_id] for job_id in changed]:
-            self.columns = [
-                column.replaced(dict(zip(places, texts, strict=True)))
-                for column, texts in zip(self.columns, written, strict=True)
-            ]
+        before, places = self._ids, [bisect_left(self._ids, place(job_id), key=place) for job_id in ids]
+        if not gone and all(before[at : at + 1] == [job_id] for at, job_id in zip(places, ids, strict=True)):
+            self.columns = [column.replaced(places, texts) for column, texts in zip(self.columns, written, strict=True)]
             return
-        self._ids = sorted({*before, *changed} - gone, key=place)
-        sources = {job_id: at for at, job_id in enumerate([*before, *changed])}  # where a job is twice, the changed one
+        self._ids = sorted({*before, *ids} - gone, key=place)
+        sources = {job_id: at for at, job_id in enumerate([*before, *ids])}  # where a job is twice, the changed one
         order = [sources[job_id] for job_id in self._ids]
         for at, (column, texts) in enumerate(zip(self.columns, written, strict=True)):
             all_texts = column.texts() + texts
