@@ -92,7 +92,7 @@ class Exposition:
             openmetrics: [_head(row, accept) for row in self._rows]
             for openmetrics, accept in ((False, ""), (True, "application/openmetrics-text"))
         }
-        self._process = CollectorRegistry()
+        self._process = CollectorRegistry(auto_describe=True)  # so that it can be restricted
         ProcessCollector(registry=self._process)
         self._lock = threading.Lock()  # guards the three below
         self._texts: dict[str, AccountText] = {}
@@ -129,11 +129,12 @@ class Exposition:
             return Page(Compressor().compress(parts).ended_with(tail), content_type, encoding)
         return Page([*parts, tail], content_type, encoding)
 
-    def renew(self) -> None:
-        """Renders the pages again that were fetched in the last ten minutes, as far as they changed."""
-        for variant in list(self._fetched):
-            if self._is_wanted(variant, self._store.read()):
-                self._render(variant)
+    def renew(self) -> bool:
+        """Renders the pages again that were fetched in the last ten minutes. Returns whether any of them changed."""
+        with self._lock:
+            self._forget(self._store.read())
+        changed = [variant for variant, kept in list(self._kept.items()) if self._render(variant) is not kept]
+        return bool(changed)
 
     def _render(self, variant: _Variant) -> _Kept:
         with self._lock:
@@ -169,17 +170,13 @@ class Exposition:
         return text
 
     def _forget(self, state: State) -> None:
-        """Drops the pages that are not wanted any more, and what was written for accounts that were removed."""
-        self._texts = {name: text for name, text in self._texts.items() if name in state.accounts}
-        for variant in [variant for variant in self._kept if not self._is_wanted(variant, state)]:
-            del self._kept[variant]
-            self._fetched.pop(variant, None)
-
-    def _is_wanted(self, variant: _Variant, state: State) -> bool:
-        fetched = self._fetched.get(variant, 0.0)
-        return fetched > self._clock() - WANTED_SECONDS and (
-            variant.account is None or variant.account in state.accounts
-        )
+        """Drops the pages that nobody fetched for long, and what was written for accounts that were removed."""
+        accounts, recent = {None, *state.accounts}, self._clock() - WANTED_SECONDS
+        self._texts = {name: text for name, text in self._texts.items() if name in accounts}
+        for variant in list(self._kept):
+            if variant.account not in accounts or self._fetched.get(variant, recent) < recent:
+                del self._kept[variant]
+                self._fetched.pop(variant, None)
 
 
 def _restricted(families: Sequence[_Family], names: Collection[str]) -> Iterator[bytes]:

@@ -77,16 +77,17 @@ class Renderer:
         if began < self._ended + pause:
             return self._ended + pause - began
         try:
-            self._exposition.renew()
+            changed = self._exposition.renew()
             self._failed = False
         except Exception as error:
             if not self._failed:
                 log.error("rendering failed", extra={"error": repr(error)})  # noqa: TRY400 - the traceback is for debug
                 log.debug("traceback of the failed rendering", exc_info=error)
-            self._failed = True
+            changed = self._failed = True
         self._lists = lists
-        self._ended = self._stopwatch()
-        self._took = self._ended - began
+        if changed:
+            self._ended = self._stopwatch()
+            self._took = self._ended - began
         return _LOOK
 
 
