@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from exporter import web
-from exporter.exposition import Exposition
+from exporter.exposition import Exposition, Renderer
 from exporter.state import AccountSettings, Call, Event, ListFailed, PollFailed, Store
 from tests.support import ABOUT, NOW, job, list_answered, new_store
 
@@ -305,6 +305,32 @@ def test_gzip_is_sent_only_to_clients_that_accept_it(
     server = serve(store)
     for path in ("/metrics", "/"):
         assert ask(server, path, Accept_Encoding=accepted)[1].get("Content-Encoding") == encoding
+
+
+def test_samples_are_selected_by_name_and_other_parameters_are_ignored(store: Store, serve: Serve) -> None:
+    query = "?name[]=together_finetune_up&name[]=together_finetune_jobs_finished_total&name[]=unknown&other=x"
+    _, headers, body = ask(serve(store), f"/metrics{query}")
+    assert int(headers["Content-Length"]) == len(body)
+    assert re.findall(rb"^# TYPE (\S+)", body, re.MULTILINE) == [
+        b"together_finetune_up",
+        b"together_finetune_jobs_finished_total",
+    ]
+
+
+def test_only_unknown_names_are_an_empty_page(store: Store, serve: Serve) -> None:
+    assert ask(serve(store), "/metrics?name[]=unknown")[::2] == (200, b"")
+
+
+def test_health_fails_while_rendering_is_overdue(store: Store) -> None:
+    now = [0.0]
+    renderer = Renderer(Exposition(store), store, stopwatch=lambda: now[0])
+    server = web.Server("127.0.0.1:0", web.application(store, renderer, "/metrics", links=LINKS))
+    try:
+        assert ask(server, "/-/healthy")[0] == 200
+        now[0] = 61.0
+        assert ask(server, "/-/healthy")[::2] == (503, b"rendering of the metrics is overdue\n")
+    finally:
+        server.stop()
 
 
 def test_health_fails_while_a_poll_is_overdue(store: Store) -> None:

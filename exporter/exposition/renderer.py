@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 _LOOK = 1.0  # seconds from one look at the clock to the next, for what expires
 _PAUSE = 2.0  # seconds between two renderings, unless a list was published
-_SHARE = 0.1  # of the time is spent on rendering at most, as far as `_PAUSE` allows
+_SHARE = 0.05  # of the time is spent on rendering lists at most, as far as `_PAUSE` allows
 _LATE = 60.0  # seconds without a look after which the loop is overdue
 
 
