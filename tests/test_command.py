@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter.packaged import SOURCES
 from exporter.simulator import Fleet, Simulator
 from tests.programs import ExporterProcess, fetch, wait_for
 from tests.support import KEY, NOW, Wire, http, job, jobs_json, parse
@@ -124,7 +125,9 @@ def test_version_and_help_exit_0() -> None:
     version = run("--version")
     assert version.returncode == 0
     assert version.stdout.startswith("together-finetune-exporter, version 0.1.0 (revision ")
-    assert run("--help").stdout.startswith("usage: together-finetune-exporter [<flags>]\n")
+    usage = run("--help").stdout.partition("\n\n")[0]
+    assert usage.startswith("usage: together-finetune-exporter [<flags>]\n")
+    assert all(f"together-finetune-exporter {command}" in usage for command in ("status", *SOURCES))
 
 
 def test_an_address_in_use_is_one_line_and_exit_code_1(wire: Wire) -> None:

@@ -19,6 +19,10 @@ _STATUS = (
     "With `status`, it polls once, prints which jobs need attention, as a table or as JSON, and exits with 0 if all is"
     " well, 1 if a job is stuck or has failed, 2 if the configuration is invalid, and 3 if the poll failed."
 )
+_FILES = (
+    "With `rules` or `dashboards`, it writes the packaged alert rules and runbooks, or the dashboards for Grafana, into"
+    " FOLDER, by default the current one."
+)
 _ALSO = (
     "Every flag can also be set by the environment variable in brackets, or in the file by the same name:"
     " poll: {interval: 30s}. Flags override the environment, which overrides the file."
@@ -80,9 +84,10 @@ def help_text() -> str:
         *((_usage(setting), _meaning(setting)) for setting in settings()),
     ]
     flags = "\n".join(_row(usage, meaning, width) for usage, meaning in rows)
-    about, status, also = (textwrap.fill(text, width) for text in (_ABOUT, _STATUS, _ALSO))
-    usage = f"usage: {PROGRAM} [<flags>]\n       {PROGRAM} status [--json] [<flags>]"
-    return f"{usage}\n\n{about}\n\n{status}\n\nFlags:\n{flags}\n\n{also}\n"
+    about, status, files, also = (textwrap.fill(text, width) for text in (_ABOUT, _STATUS, _FILES, _ALSO))
+    commands = ("[<flags>]", "status [--json] [<flags>]", "rules [FOLDER]", "dashboards [FOLDER]")
+    usage = "usage: " + "\n       ".join(f"{PROGRAM} {command}" for command in commands)
+    return f"{usage}\n\n{about}\n\n{status}\n\n{files}\n\nFlags:\n{flags}\n\n{also}\n"
 
 
 def _usage(setting: Setting) -> str:
