@@ -150,3 +150,6 @@ def test_every_question_has_an_answer(prometheus: str, tmp_path: Path) -> None:
             with suppress(AssertionError):
                 wait_for(answered, 120)
             assert open_questions == {}
+            [last_week] = [block.text for block in QUESTIONS if "7 * 86400" in block.text]
+            # All jobs of the demo are younger than a week.
+            assert server.query(f"abs(sum({last_week}) - sum(together_finetune_job_price_usd)) < 0.01")
