@@ -1,21 +1,19 @@
 """The one place where secrets are removed from text that leaves the process, or enters it from the API."""
 
+import html
 import json
 import re
+from collections.abc import Iterator
 from html.entities import html5
 from typing import AnyStr
+from urllib.parse import quote
 
 REPLACEMENT = "[redacted]"
 
 _MIN_LENGTH = 6  # a shorter secret would redact ordinary words
-_NAMED = "|".join(name for name, text in html5.items() if name.endswith(";") and text in set("&<>\"'/\\%+=-_"))
-# White space, and the escapes of JSON, URLs and HTML: what may stand for a character of a secret, or between two.
-_ESCAPE = re.compile(
-    rf"""\s+ | \\u00(?P<json>[0-9a-fA-F]{{2}}) | %(?P<url>[0-9a-fA-F]{{2}}) | \\(?P<char>.)
-    | &\#[xX](?P<hex>[0-9a-fA-F]{{1,4}}); | &\#(?P<dec>[0-9]{{1,4}}); | &(?P<name>{_NAMED})""",
-    re.VERBOSE | re.DOTALL,
-)
+_GAP = r"(?:\s|\\[nrtbf])*+"  # what may be between two characters, also as an escape of JSON
 _JSON_ESCAPE = re.compile(rb"\\(?:u00[2-7]|/)")
+_ESCAPES = re.compile(rb"(?:%[2-7][0-9a-fA-F]|&#[xX]?[0-9a-fA-F]{2,4};){3}")
 
 
 class Redaction:
@@ -26,64 +24,55 @@ class Redaction:
 
     def __init__(self) -> None:
         self._secrets: tuple[str, ...] = ()
+        self._signs: frozenset[bytes] = frozenset()
+        self._written = re.compile(r"(?!)")
 
     def add(self, *secrets: str) -> None:
         """Adds secrets: API keys, passwords. Those in use before stay secret."""
         new = {secret for secret in (*self._secrets, *secrets) if len(secret) >= _MIN_LENGTH}
-        self._secrets = tuple(sorted(new, key=len, reverse=True))
+        if new != set(self._secrets):
+            self._secrets = tuple(sorted(new, key=len, reverse=True))
+            self._signs = frozenset(sign.encode() for secret in new for sign in _signs(secret))
+            self._written = re.compile("|".join(_GAP.join(map(_written, secret)) for secret in self._secrets))
 
     def __call__(self, text: AnyStr, /) -> AnyStr:
         """The text without secrets."""
         if isinstance(text, str):
-            return self._text(text)
+            return self._written.sub(REPLACEMENT, text)
         return self._body(text)
 
     def _body(self, body: bytes) -> bytes:
-        # Bodies are megabytes: they are decoded only if a secret is in them, or escapes that JSON does not need.
-        written = (form.encode() for secret in self._secrets for form in (secret, json.dumps(secret)[1:-1]))
-        if not any(form in body for form in written) and not _JSON_ESCAPE.search(body):
-            return body
-        return self._text(body.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
-
-    def _text(self, text: str) -> str:
-        for secret in self._secrets:
-            if secret in text:
-                text = text.replace(secret, REPLACEMENT)
-        plain = _ESCAPE.sub(_decoded, text)
-        if any(secret in plain for secret in self._secrets):
-            return self._escaped(text)
-        return text
-
-    def _escaped(self, text: str) -> str:
-        """Redacts what becomes a secret only when its escapes are decoded."""
-        plain: list[str] = []
-        spans: list[tuple[int, int]] = []  # of each character of `plain`, in `text`
-        at = 0
-        for match in (*_ESCAPE.finditer(text), None):
-            start, end = match.span() if match else (len(text), len(text))
-            plain += text[at:start]
-            spans += ((index, index + 1) for index in range(at, start))
-            for character in _decoded(match) if match else "":
-                plain.append(character)
-                spans.append((start, end))
-            at = end
-        decoded, found = "".join(plain), []
-        for secret in self._secrets:
-            found += [match.span() for match in re.finditer(re.escape(secret), decoded)]
-        for first, last in sorted(found, reverse=True):
-            text = text[: spans[first][0]] + REPLACEMENT + text[spans[last - 1][1] :]
-        return text
+        # Bodies are megabytes: they are read closely only if there is a sign of a secret, or many escapes.
+        if (
+            any(sign in body for sign in self._signs)
+            or _JSON_ESCAPE.search(body)
+            or ((b"%" in body or b"&#" in body) and _ESCAPES.search(body))
+        ):
+            text = body.decode("utf-8", "surrogateescape")
+            return self._written.sub(REPLACEMENT, text).encode("utf-8", "surrogateescape")
+        return body
 
 
-def _decoded(match: re.Match[str]) -> str:
-    kind, value = match.lastgroup, match[match.lastgroup] if match.lastgroup else ""
-    match kind:
-        case "json" | "url" | "hex":
-            return chr(int(value, 16))
-        case "dec":
-            return chr(int(value))
-        case "char":
-            return "" if value in "nrtbf" else value
-        case "name":
-            return html5[value]
-    return ""
+def _signs(secret: str) -> Iterator[str]:
+    """What a body has in which the secret is written in a usual way: the secret as it is escaped, or, as it may be
+    broken up in one or two places, a third of it."""
+    yield from (quote(secret, safe=""), html.escape(secret))
+    for form in {secret, json.dumps(secret)[1:-1]}:
+        size = max(len(form) // 3, _MIN_LENGTH)
+        yield from (form[start : start + size] for start in {*range(0, len(form) - size, size), len(form) - size})
+
+
+def _written(character: str) -> str:
+    """A regular expression for the ways to write a character: as it is, and as JSON, URLs and HTML escape it."""
+    code = f"{ord(character):x}"
+    names = "|".join(name for name, text in html5.items() if text == character and name.endswith(";"))
+    forms = [
+        re.escape(character),
+        rf"\\{re.escape(character)}",
+        rf"(?i:\\u{code:0>4})",
+        rf"(?i:%{code:0>2})",
+        rf"(?i:&\#x0*{code};)",
+        rf"&\#0*{ord(character)};",
+        *([f"&(?:{names})"] if names else []),
+    ]
+    return f"(?:{'|'.join(forms)})"

@@ -2,6 +2,7 @@
 
 import html
 import json
+import tracemalloc
 from urllib.parse import quote
 
 import pytest
@@ -38,6 +39,26 @@ def test_a_body_is_redacted_like_a_text() -> None:
     redact.add(SECRET)
     assert redact(json.dumps({"error": SECRET.replace('"', "'") + SECRET}).encode()).count(b"redacted") == 1
     assert SECRET.encode() not in redact(b"\xff" + SECRET.encode())
+
+
+@pytest.mark.parametrize("text", WRITTEN.values(), ids=WRITTEN.keys())
+def test_a_body_is_redacted_however_the_secret_is_written(text: str) -> None:
+    redact = Redaction()
+    redact.add("another-secret", SECRET)
+    assert redact(f"before {text} after".encode()).decode().replace('"', "") == f"before {REPLACEMENT} after"
+
+
+def test_a_text_of_megabytes_with_parts_of_a_secret_takes_no_time_or_memory_to_speak_of() -> None:
+    redact = Redaction()
+    redact.add(SECRET)
+    body = (SECRET[:12] + " " * 5000).encode() * 1000
+    tracemalloc.start()
+    try:
+        assert redact(body) == body
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * len(body)
 
 
 def test_secrets_of_before_stay_secret() -> None:
