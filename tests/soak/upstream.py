@@ -47,7 +47,8 @@ class Fault:
 
     `answer` replaces the answer to a request, `edit` the list of jobs, `greet` the TLS handshake, `connect` a proxy's
     answer to CONNECT. `certificate` names the server's. `url` is a base URL that leads elsewhere. A `closed` port
-    refuses connections. `more` is by how many jobs the list grows; `ways` are the kinds of upstream it happens on.
+    refuses connections. `more` is by how many jobs the list grows, `empty` whether it has none at all; `ways` are the
+    kinds of upstream it happens on.
     """
 
     codes: frozenset[str]
@@ -60,6 +61,7 @@ class Fault:
     url: str = ""
     closed: bool = False
     more: int = 0
+    empty: bool = False
 
 
 NO_FAULT = Fault(codes=frozenset({"200"}))
