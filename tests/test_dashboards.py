@@ -207,14 +207,14 @@ def filled(expression: str, variables: Mapping[str, str]) -> str:
     return re.sub(r"\$([a-z_]\w*)", lambda match: variables[match[1]], expression)
 
 
-def answers(history: History, expression: str, step: int = 0, **chosen: str) -> list[dict[str, Any]]:
-    """What an expression finds with these variables: at the end of the day or, with a step, over the day."""
+def answers(history: History, expression: str, step: int = 0, at: float = LAST, **chosen: str) -> list[dict[str, Any]]:
+    """What an expression finds with these variables: at a time, by default the end of the day; with a step, over it."""
     everything = {"job": ".+", "account": ".*", "model": ".*", "compare": ".+"}
     known = {**everything, "__rate_interval": f"{4 * STEP}s", "__from": str(BEGIN * 1000), **chosen}
     if step:
         times = {"start": BEGIN // step * step, "end": LAST // step * step, "step": step}
         return history.ask("query_range", query=filled(expression, known), **times)
-    return history.ask("query", query=filled(expression, known), time=LAST)
+    return history.ask("query", query=filled(expression, known), time=at)
 
 
 def as_grafana_escapes(value: str) -> str:
@@ -225,7 +225,7 @@ def as_grafana_escapes(value: str) -> str:
 def run(history: History, query: Mapping[str, Any], **variables: str) -> Found:
     """Runs a query as its panel does, at the end of the day or over the day."""
     step = DAY if query.get("interval") == "1d" else STEP
-    found = answers(history, query["expr"], 0 if query["instant"] else step, **variables)
+    found = answers(history, query["expr"], 0 if query["instant"] else step, LAST, **variables)
     points = [(one["metric"], one["values"] if "values" in one else [one["value"]]) for one in found]
     return Found(query, [(labels, [(at, float(value)) for at, value in values]) for labels, values in points])
 
@@ -419,6 +419,21 @@ def test_figures_that_can_be_counted_are_right(history: History) -> None:
     assert value("Running") == sum(value("Running", account=account) for account in ACCOUNTS)
     for title in ("Stuck", "Failed", "Not judged"):
         assert value(title) == sum(value(title, account=account) for account in ACCOUNTS)
+
+
+@pytest.mark.parametrize("panel", cases("fleet", "exporter"))
+def test_no_figure_is_shown_where_no_exporter_is_scraped(panel: dict[str, Any], history: History) -> None:
+    for query in panel["targets"]:
+        assert answers(history, query["expr"], at=BEGIN - HOUR) == []
+
+
+def test_stuck_and_failed_jobs_are_counted_on_through_an_outage_of_the_api(history: History) -> None:
+    before, within = BEGIN + 12 * HOUR - STEP, BEGIN + 12.4 * HOUR
+    assert answers(history, FLEET["Running"]["targets"][0]["expr"], at=before)
+    assert answers(history, FLEET["Running"]["targets"][0]["expr"], at=within) == []
+    for title in ("Stuck", "Failed", "Not judged"):
+        (one,), (other,) = (answers(history, FLEET[title]["targets"][0]["expr"], at=at) for at in (before, within))
+        assert one["value"][1] == other["value"][1]
 
 
 # ------------------------------------------------------------------------------------------------------- the layout
