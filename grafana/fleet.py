@@ -4,7 +4,7 @@ from grafana_foundation_sdk.builders import bargauge, heatmap, stat, statetimeli
 from grafana_foundation_sdk.models import dashboard as model
 
 from exporter.statuses import STATUSES
-from grafana.frame import board, choice, of_job
+from grafana.frame import board, choice, links_of_job
 from grafana.look import (
     BLUE,
     DURATION,
@@ -187,7 +187,7 @@ def _attention() -> table.Panel:
 
 def _job_columns(panel: table.Panel, others: dict[str, tuple[Property, ...]]) -> table.Panel:
     looks: dict[str, tuple[Property, ...]] = {
-        "Job": (Property("links", of_job()),),
+        "Job": (Property("links", links_of_job()),),
         "Status": (Property("mappings", status_mappings()), Property("custom.cellOptions", {"type": "color-text"})),
         **others,
     }
@@ -341,7 +341,7 @@ def _daily_spend() -> list[timeseries.Panel]:
 
 
 def _by_model(title: str, about: str, name: str, unit: str) -> bargauge.Panel:
-    largest = now(f"sort_desc(topk(15, {by_model(name, 'model')}))", "{{model}}")
+    largest = now(f"sort_desc(topk(15, {by_model(name)}))", "{{model}}")
     return bars(title, about, largest, unit, empty=NO_JOBS, size=(8, 9))
 
 

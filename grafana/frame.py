@@ -16,60 +16,56 @@ CONSOLE = "https://api.together.ai/fine-tuning/"
 
 
 def datasource() -> dashboard.DatasourceVariable:
-    """The choice of the Prometheus that is asked; at first the default one."""
+    """The Prometheus that is queried, at first the default one."""
     return dashboard.DatasourceVariable("datasource").id("datasource").label("Data source").type("prometheus")
 
 
-def scrape_job() -> Builder[model.VariableModel]:
-    """The choice of Prometheus's scrape jobs, which each has its name for: those that scrape an exporter."""
-    return choice("job", "Scrape job", metric("exporter_build_info"), "job", all_value=".+")
-
-
 def choice(
-    name: str, label: str, series: str, values: str, *, several: bool = True, all_value: str = ".*"
+    name: str, label: str, series: str, values: str, *, several: bool = True, everything: str = ".*"
 ) -> Builder[model.VariableModel]:
-    """A variable with the values of a series' label; of several, all are chosen at first."""
-    variable = _query(name, label, 1, f"label_values({series}, {values})").multi(several).include_all(several)
-    if several:
-        variable.all_value(all_value).current(model.VariableOption(True, "All", "$__all"))
+    """A variable with the values of a series' label. `everything` is the regex for all of several."""
+    variable = _variable(name, label, 1, f"label_values({series}, {values})", everything if several else None)
     return variable.sort(model.VariableSort.ALPHABETICAL_ASC)
 
 
-def choice_of_job(name: str, label: str, titles: str, *, several: bool = False) -> Builder[model.VariableModel]:
-    """A variable with the ids of jobs, which are shown by their titles, the first as the query sorts them first; of
-    several, all are chosen at first."""
-    variable = _query(name, label, 3, f"query_result({titles})").multi(several).include_all(several)
-    if several:
-        variable.all_value(".+").current(model.VariableOption(True, "All", "$__all"))
+def choice_of_job(name: str, label: str, titled: str, *, several: bool = False) -> Builder[model.VariableModel]:
+    """A variable with the ids of jobs, which are shown by their titles in the order in which the query finds them."""
+    variable = _variable(name, label, 3, f"query_result({titled})", ".+" if several else None)
     return variable.sort(model.VariableSort.DISABLED).regex('/job_id="(?<value>[^"]+)|title="(?<text>[^"]+)/g')
 
 
-def _query(name: str, label: str, type_: int, query: str) -> dashboard.QueryVariable:
-    # Type 1 are the values of a label, type 3 the series that a query finds, as Grafana itself writes them.
+def _variable(name: str, label: str, kind: int, query: str, everything: str | None) -> dashboard.QueryVariable:
+    """Kind 1 is the values of a label, kind 3 the series that a query finds, as Grafana's own editor writes them."""
     written: dict[str, object] = {
-        "qryType": type_,
+        "qryType": kind,
         "query": query,
         "refId": "PrometheusVariableQueryEditor-VariableQuery",
     }
     variable = dashboard.QueryVariable(name).id(name).label(label).datasource(DATASOURCE).query(written)
-    return variable.refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
+    variable.refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
+    variable.multi(everything is not None).include_all(everything is not None)
+    if everything is not None:
+        variable.all_value(everything).current(model.VariableOption(True, "All", "$__all"))
+    return variable
 
 
-def of_job(account: str = "__data.fields.account", job_id: str = "__data.fields.job_id") -> list[dict[str, object]]:
-    """The links of a job to its board and to Together, as the property `links` has them; from a row of a table, unless
-    these variables have the job."""
+def links_of_job() -> list[dict[str, object]]:
+    """From a row of a table to the board of its job and to Together, as the property `links` has them."""
+    account, job_id = (f"${{__data.fields.{name}:percentencode}}" for name in ("account", "job_id"))
     kept = "${datasource:queryparam}&${job:queryparam}&${__url_time_range}"
-    job = f"var-account=${{{account}:percentencode}}&var-job_id=${{{job_id}:percentencode}}"
     return [
-        {"title": "Show this job", "url": f"/d/{UIDS['job']}?{job}&{kept}", "targetBlank": False},
-        {"title": "Open at Together", "url": f"{CONSOLE}${{{job_id}:percentencode}}", "targetBlank": True},
+        {
+            "title": "Show this job",
+            "url": f"/d/{UIDS['job']}?var-account={account}&var-job_id={job_id}&{kept}",
+            "targetBlank": False,
+        },
+        {"title": "Open at Together", "url": f"{CONSOLE}{job_id}", "targetBlank": True},
     ]
 
 
 @dataclass(frozen=True)
 class Mark(Builder[model.AnnotationQuery]):
-    """An annotation where the value of a series is a time of the chosen range, in unix seconds; as Grafana's own editor
-    writes it, which is more than the library knows."""
+    """An annotation at each time within the time range that is the value of a series, in unix seconds."""
 
     name: str
     colour: str
@@ -78,7 +74,7 @@ class Mark(Builder[model.AnnotationQuery]):
     text: str
 
     def build(self) -> model.AnnotationQuery:
-        """What the builder of dashboards asks of each."""
+        """The annotation with all that Grafana's own editor writes, which is more than the library knows."""
         return _Annotation(self)
 
 
@@ -122,7 +118,8 @@ def board(
     """A dashboard: panels in rows with titles, laid out in their order, and links to the other dashboards."""
     made = dashboard.Dashboard(title).uid(UIDS[name]).description(about).tags([TAG]).readonly()
     made.time(since, "now").refresh("1m").timezone("browser").tooltip(model.DashboardCursorSync.CROSSHAIR)
-    for variable in (datasource(), scrape_job(), *variables):
+    scrape_job = choice("job", "Scrape job", metric("exporter_build_info"), "job", everything=".+")
+    for variable in (datasource(), scrape_job, *variables):
         made.with_variable(variable)
     for mark in MARKS:
         made.annotation(mark)

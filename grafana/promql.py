@@ -115,9 +115,9 @@ def jobs_by_status(statuses: str = ".*") -> str:
     return f"{counted} or sum by (status) ({of('jobs', status)}) * 0"
 
 
-def by_model(name: str, by: str) -> str:
-    """The sum of a metric that has a series for each model and status of an account, by one of these labels."""
-    return f"sum by ({by}) ({each('account, model, status', of(name, MODEL))})"
+def by_model(name: str) -> str:
+    """The sum by model of a metric that has a series for each model and status of an account."""
+    return f"sum by (model) ({each('account, model, status', of(name, MODEL))})"
 
 
 def spent_each_day(by: str) -> str:
