@@ -19,9 +19,8 @@ from tests.programs import ExporterProcess, wait_for
 FLAGS = (
     "--jobs.limit=100000",
     "--jobs.retention=3650d",
-    "--poll.interval=10ms",
-    "--poll.idle-interval=10ms",
     "--together.timeout=10m",
+    "--details.requests-per-minute=100000",
 )
 DEPENDENCIES = "import bcrypt, prometheus_client, pydantic, requests, rich, urllib3, yaml"
 """What the exporter needs to run, as in pyproject.toml."""
@@ -41,14 +40,27 @@ class Target(NamedTuple):
     empty: float
 
 
+_MODES = {
+    False: ("--details.mode=off", "--poll.interval=10ms", "--poll.idle-interval=10ms"),
+    # Between two polls there must be time to request single jobs.
+    True: ("--details.mode=always", "--poll.interval=1s", "--poll.idle-interval=1s"),
+}
+_DETAILED = 500  # jobs, at most
+
+
 @contextmanager
-def polling(listing: Listing, details: str) -> Iterator[Target]:
-    """An exporter that has polled the list for the first time, and waits for the answer of its second poll."""
-    with upstream(listing) as api:
+def polling(listing: Listing, *, details: bool) -> Iterator[Target]:
+    """An exporter that has polled the list, with `details` also a quarter of the jobs one by one, and that waits for
+    the answer of its next poll."""
+    with upstream(listing, details=min(listing.count // 4, _DETAILED) if details else 0) as api:
         env = {"TOGETHER_API_KEY": "benchmark", "TOGETHER_BASE_URL": api.url}
-        with ExporterProcess(*FLAGS, f"--details.mode={details}", **env) as exporter:
+        with ExporterProcess(*FLAGS, *_MODES[details], **env) as exporter:
             port, costs = int(exporter.url.rpartition(":")[2]), Costs(exporter.pid)
-            yield first_poll(api, port, costs)
+            target = first_poll(api, port, costs)
+            while api.details > 0:
+                api.answer(api.body)
+                api.wait_for_poll()
+            yield target
 
 
 def first_poll(api: Upstream, port: int, costs: Costs) -> Target:
@@ -152,7 +164,7 @@ def _first_scrape(listing: Listing, env: dict[str, str]) -> dict[str, float]:
         api.answer(listing.body)
         env |= {"TOGETHER_API_KEY": "benchmark", "TOGETHER_BASE_URL": api.url}
         began = time.perf_counter()
-        with ExporterProcess(*FLAGS, "--details.mode=off", **env) as exporter:
+        with ExporterProcess(*FLAGS, *_MODES[False], **env) as exporter:
             scraper, costs = Scraper(int(exporter.url.rpartition(":")[2]), gzip=False), Costs(exporter.pid)
             api.wait_for_poll()  # the second poll: the first was answered
             api.wait_for_poll()

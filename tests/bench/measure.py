@@ -17,7 +17,6 @@ Figures = dict[str, float]
 
 _FEW = 100  # the longest list with which the start is measured
 _MANY = 10_000  # of longer lists everything is measured less often, and the others are not
-_DETAILS = {"off": "", "always": ", with details"}
 
 
 def measure(shape: Shape, count: int, *, quick: bool = False) -> Figures:
@@ -33,23 +32,22 @@ def measure(shape: Shape, count: int, *, quick: bool = False) -> Figures:
         "json": parsing(listing.body, json.loads, repeats=7),
     }
     figures |= {f"`{name}.loads`, ms": seconds * 1e3 for name, seconds in loads.items()}
-    for mode, detail in _DETAILS.items():
-        if quick and detail:
-            break
-        with polling(listing, mode) as target:
+    for details in (False,) if quick else (False, True):
+        suffix = ", with details" if details else ""
+        with polling(listing, details=details) as target:
             for change, seconds in polls(listing, target, repeats=repeats).items():
-                name = f"poll and two scrapes, {change}{detail}"
+                name = f"poll and two scrapes, {change}{suffix}"
                 figures[f"{name}, ms"] = seconds * 1e3
                 figures |= {f"{name} / `{other}.loads`": seconds / loads[other] for other in loads}
-            if not detail and not quick:
+            if not details and not quick:
                 with ExitStack() as stack:
                     plain, compressed = (Scraper(target.port, gzip=gzip)() for gzip in (False, True))
                     port = stack.enter_context(nginx(plain, compressed))
                     for name, latency in scrapes(listing, target, port).items():
                         figures |= _latency(f"scrape, {name}", latency)
             memory = target.costs.memory()
-            figures[f"resident memory{detail}, MB"] = memory / 1e6
-            figures[f"resident memory of a job{detail}, kB"] = (memory - target.empty) / count / 1e3
+            figures[f"resident memory{suffix}, MB"] = memory / 1e6
+            figures[f"resident memory of a job{suffix}, kB"] = (memory - target.empty) / count / 1e3
     figures |= _rendering(*rendering(listing, repeats=min(repeats, 3), against=count <= _MANY))
     if count <= _FEW:
         figures |= _start(start(listing, repeats=repeats))

@@ -4,34 +4,37 @@ import http.client
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from exporter.simulator import Response
 from exporter.simulator.server import Server
 from tests.bench.lists import Listing
 
-_QUIET = 0.002  # seconds of processor time in a tenth of a second, of a process that only waits
+_LOOKS, _BETWEEN = 8, 0.02  # a process rests if none of its threads wants to run, so many times, so many seconds apart
 _LONGEST = 300.0  # seconds to wait for anything
 
 ACCEPT = "text/plain; version=0.0.4"
 
 
 class Upstream:
-    """The API: answers the next request for the list when it is told to, and requests for single jobs at once."""
+    """The API: answers requests for the list when it is told to, and the first `details` requests for single jobs at
+    once; the others wait."""
 
-    def __init__(self, listing: Listing) -> None:
+    def __init__(self, listing: Listing, details: int) -> None:
         self._listing = listing
         self._asked, self._allowed = threading.Semaphore(0), threading.Semaphore(0)
-        self._over = False
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self.details = details
         self._server = Server(0, self._answer)
         self.url = f"http://127.0.0.1:{self._server.port}/v1"
         self.body = listing.body
 
     def close(self) -> None:
         """Ends, whoever waits."""
-        self._over = True
-        self._allowed.release(1000)
+        self._over.set()
+        self._allowed.release()
         self._server.close()
 
     def wait_for_poll(self) -> None:
@@ -46,20 +49,23 @@ class Upstream:
 
     def _answer(self, target: str, _: str | None) -> Response:
         job_id = target.partition("/fine-tunes")[2].strip("/")
-        if "/" in job_id:  # events or training rows of a job
-            return Response(404, b"{}")
         if job_id:
-            return Response(200, self._listing.detail(job_id))
+            with self._lock:
+                self.details -= 1
+                waits = self.details < 0
+            if waits:
+                self._over.wait()
+            known = "/" not in job_id  # not its events or training rows
+            return Response(200, self._listing.detail(job_id)) if known else Response(404, b"{}")
         self._asked.release()
-        while not self._over and not self._allowed.acquire(timeout=_LONGEST):
-            pass
+        self._allowed.acquire()
         return Response(200, self.body)
 
 
 @contextmanager
-def upstream(listing: Listing) -> Iterator[Upstream]:
-    """An API with this list."""
-    serving = Upstream(listing)
+def upstream(listing: Listing, *, details: int = 0) -> Iterator[Upstream]:
+    """An API with this list, which answers so many requests for single jobs."""
+    serving = Upstream(listing, details)
     try:
         yield serving
     finally:
@@ -93,6 +99,7 @@ class Costs:
     def __init__(self, pid: int) -> None:
         self._clock = ~pid << 3 | 2  # as clock_getcpuclockid(3) makes it; to the nanosecond, unlike /proc/PID/stat
         self._status = Path(f"/proc/{pid}/status")
+        self._threads = Path(f"/proc/{pid}/task")
 
     def seconds(self) -> float:
         """User and system time so far."""
@@ -105,13 +112,21 @@ class Costs:
 
     def settled(self) -> float:
         """User and system time so far, once the process only waits."""
-        deadline, before = time.monotonic() + _LONGEST, self.seconds()
-        while time.monotonic() < deadline:
-            time.sleep(0.1)
-            if (now := self.seconds()) - before < _QUIET:
-                return now
-            before = now
-        raise TimeoutError("the process does not come to rest")
+        deadline, quiet = time.monotonic() + _LONGEST, 0
+        while quiet < _LOOKS:
+            if time.monotonic() > deadline:
+                raise TimeoutError("the process does not come to rest")
+            time.sleep(_BETWEEN)
+            quiet = 0 if self._wants_to_run() else quiet + 1
+        return self.seconds()
+
+    def _wants_to_run(self) -> bool:
+        """Whether a thread runs, or would if it got a processor: on a busy machine, time alone does not tell."""
+        found = []
+        for thread in self._threads.iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+                found.append((thread / "stat").read_text().rpartition(") ")[2][0])
+        return any(state in "RD" for state in found)
 
 
 class Scraper:
