@@ -1,7 +1,9 @@
 """Every scenario, played against the alert rules; and that the runner tells right from wrong."""
 
 import logging
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import yaml
@@ -9,6 +11,7 @@ import yaml
 from tests.conftest import need
 from tests.scenario import RULES, SCENARIOS, Batch, Scenario, Verdict, batches, judge, load, notation, play
 
+VERDICTS = Path(__file__).parent.parent / "docs" / "verdicts.md"
 PATHS = sorted(SCENARIOS.glob("*.yml"))
 JOB = {"alertname": "Failed", "job_id": "ft-1", "severity": "critical"}
 
@@ -32,6 +35,13 @@ def test_every_alert_is_expected_somewhere() -> None:
     rules = yaml.safe_load(RULES.read_text(encoding="utf-8"))
     alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"] if "alert" in rule}
     assert {expected.alert for path in PATHS for expected in load(path).expect} == alerts
+
+
+def test_the_documentation_names_scenarios_that_exist() -> None:
+    rows = re.findall(r"^\| .* \| (`[^|]*`) \|$", VERDICTS.read_text(encoding="utf-8"), re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert len(named) > 50
+    assert named <= {path.stem for path in PATHS}
 
 
 def judged(*firing: range, down: str = "") -> Verdict:

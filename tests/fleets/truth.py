@@ -32,15 +32,18 @@ class Count:
     """Whether the API gives steps or rows."""
     counters: dict[str, int] = field(default_factory=dict)
     running: Running = field(default=Running(0.0, None))
+    dated: bool = True
+    """Whether the API tells when the newest sign of life was: a counter tells only that there was one."""
 
     @property
     def threshold(self) -> float:
         """The threshold of the status; infinite once the job has ended."""
         return THRESHOLDS.get(self.status, math.inf)
 
-    def sign(self, at: float, *, move: bool) -> "Count":
+    def sign(self, at: float, *, move: bool, dated: bool) -> "Count":
         """After a sign of life."""
-        return replace(self, at=at, last=at, longest=max(self.longest, at - self.last), moves=self.moves + move)
+        longest = max(self.longest, at - self.last)
+        return replace(self, at=at, last=at, longest=longest, moves=self.moves + move, dated=dated)
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Truth:
         gaps = [
             later.at - earlier.at
             for earlier, later in pairwise(self._counts)
-            if earlier.status == later.status == "running"
+            if earlier.status == "running"
             and not any(hang.since < later.at and earlier.at < hang.until for hang in self.hangs)
         ]
         return max(gaps, default=0.0)
@@ -88,7 +91,16 @@ class Truth:
 
     def deadline(self, time: float) -> float:
         """By when the job has to show life, as of a time."""
-        count = self.at(time)
+        return self._due(self.at(time))
+
+    def hidden_deadline(self, since: float, shown: float) -> float:
+        """The same where details showed nothing from a time until another: counters that moved meanwhile have no time
+        of their own. They count from when they are shown, and as one move."""
+        before, count = self.at(since), self.at(shown)
+        known = before.moves if before.since == count.since else 0
+        return self._due(replace(count, last=shown, moves=min(count.moves, known + 1)))
+
+    def _due(self, count: Count) -> float:
         threshold = count.threshold
         patience = max(threshold, 2 * min(count.longest, LIMIT * threshold))
         if count.status == "running" and count.shows:
@@ -126,8 +138,12 @@ def _counts(plan: Plan) -> Iterator[Count]:
             shows = status == "running" and ("steps" in plan.reports or (count.shows and count.status == status))
             count = Count(at, status, at, at, 0.0, 0, shows, shown, count.running)
         elif (better := _better(count.counters, shown)) or row or (event and event not in hidden):
-            move = bool(better.get("steps_completed")) or row
-            count = replace(count.sign(at, move=move), counters={**count.counters, **better}, shows=count.shows or row)
+            move, dated = bool(better.get("steps_completed")) or row, row or bool(event)
+            count = replace(
+                count.sign(at, move=move, dated=dated),
+                counters={**count.counters, **better},
+                shows=count.shows or row,
+            )
         else:
             continue
         yield count
