@@ -8,7 +8,7 @@
 - The first observed value of a counter counts as a sign of life too, unless the age of the job's last progress is
   known: from its training rows, from the start of the status while all counters are zero, or because that start was
   observed. So a restart of the exporter makes nothing look old that is not. Nor are counters signs of life if their
-  step is one whose training row is known: the row tells when it was.
+  step is that of a training row which is newer than the last answer without it: the row tells when it was.
 - A gap without signs of life counts as far as answers showed it: an outage of the API is no gap.
 - An estimate counts as first given at or after the last sign of life: one that moves with the clock proves nothing.
 """
@@ -16,7 +16,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from math import inf
 
 from exporter.models import Job, TrainingPoint
 
@@ -125,12 +124,14 @@ class Life:
         if not better:
             return self
         life = replace(self, extremes={**self.extremes, **better})
-        if values.get("steps_completed", inf) <= self.row_step:
-            return life
+        step, row = values.get("steps_completed", -1), self.newest_row or 0.0
+        if 0 <= step <= self.row_step and (last_answer or 0.0) < row:
+            return life  # what moved since the last answer may have moved before that row
         # In a status that was observed from its start, a first value other than zero may be a move.
         new = {name for name, value in better.items() if name in self.extremes or (self.observed and value > 0)}
         if new:
-            life = replace(life._sign(at, last_answer), moves=life.moves + ("steps_completed" in new))
+            moves = life.moves + ("steps_completed" in new and step > self.row_step)
+            life = replace(life._sign(at, last_answer), moves=moves)
         elif not self.observed:
             life = replace(life, first_sight=at)
         return life

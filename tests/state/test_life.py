@@ -93,6 +93,11 @@ def test_counters_after_failing_details_are_no_sign_of_life_where_the_row_of_the
     assert history.details(310, job(started=0, steps=4, epochs=1)).progress() == 310
 
 
+def test_steps_that_are_behind_those_of_the_rows_are_signs_of_life_all_the_same() -> None:
+    history = started().rows(10, 3, 6, 9).details(11, job(started=0, steps=1))
+    assert history.details(12, job(started=0, steps=2)).progress() == 12
+
+
 def test_rows_from_before_a_job_went_back_hide_no_step_of_it() -> None:
     history = started().rows(10, 3, 6, 9).details(11, job(started=0, steps=3)).details(20, job(started=0, steps=1))
     assert history.details(30, job(started=0, steps=2)).progress() == 30
