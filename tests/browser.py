@@ -118,7 +118,7 @@ def showing(browser: Browser, wire: Wire, *jobs: Any, flags: tuple[str, ...] = (
     """The page of all jobs, open in the browser."""
     with serving(wire, *jobs, flags=flags) as exporter:
         browser.open(exporter.url)
-        wait_for(lambda: text(browser, "#fold") != "Accounts")
+        wait_for(lambda: text(browser, "#fold") not in ("", "Accounts"))
         yield exporter
 
 
@@ -138,8 +138,8 @@ def fetch_jobs(exporter: ExporterProcess) -> dict[str, Any]:
 
 
 def text(browser: Browser, selector: str) -> str:
-    """The text of an element as it can be seen, empty where it is hidden."""
-    return str(browser.run("return document.querySelector(arguments[0]).innerText.trim()", selector))
+    """The text of an element as it can be seen, empty where it is hidden or not there yet."""
+    return str(browser.run("return document.querySelector(arguments[0])?.innerText.trim() ?? ''", selector))
 
 
 def texts(browser: Browser, selector: str) -> list[str]:
