@@ -12,7 +12,7 @@ import logging
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import wraps
 from hashlib import sha256
@@ -71,8 +71,9 @@ class UnknownValue:
 class _Entry(NamedTuple):
     """What was found in an object of the list."""
 
+    job_id: str
     found: Job | Rejection
-    unknown_values: tuple[UnknownValue, ...] = ()
+    unknown_values: Sequence[UnknownValue] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +87,21 @@ class JobList:
     unknown_values: tuple[UnknownValue, ...]
     digest: bytes = field(default=b"", repr=False, compare=False)
     """Of the answer's bytes."""
-    entries: Mapping[bytes, _Entry] = field(default_factory=dict, repr=False, compare=False)
-    """The objects that are jobs, by the digest of their bytes."""
+    ids: Mapping[bytes, str] = field(default_factory=dict, repr=False, compare=False)
+    """The ids of jobs by the digest of their bytes."""
 
     @property
     def jobs(self) -> tuple[Job, ...]:
         """The jobs in the order of the answer."""
         return tuple(self.by_id.values())
+
+    @property
+    def unknown_by_id(self) -> Mapping[str, Sequence[UnknownValue]]:
+        """The unknown values of each job that has some."""
+        found: dict[str, list[UnknownValue]] = {}
+        for value in self.unknown_values:
+            found.setdefault(value.job_id, []).append(value)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +140,11 @@ def parse_jobs(body: bytes, before: JobList | None = None) -> JobList:
     digest = sha256(body).digest()
     if before is not None and before.digest == digest:
         return before
-    entries = _read_pieces(*split(body), before.entries if before else {})
-    if entries is None:
+    found = _read_pieces(*split(body), before or _NOTHING)
+    if found is None:
         _check_size(body)
-        return replace(_collect_each(_list_in(_object(body), "data")), digest=digest)
-    # A rejected object is described by its place, which may be another one next time.
-    known = {key: entry for key, entry in entries if isinstance(entry.found, Job)}
-    return replace(_collect(entry for _, entry in entries), digest=digest, entries=known)
+        found = _collect_each(_list_in(_object(body), "data"))
+    return replace(found, digest=digest)
 
 
 @_total
@@ -186,26 +193,42 @@ def _point(row: dict[str, Any]) -> TrainingPoint:
     )
 
 
-def _read_pieces(
-    opening: bytes, pieces: list[bytes], known: Mapping[bytes, _Entry]
-) -> list[tuple[bytes, _Entry]] | None:
-    """What is in each object of a list, by the digest of its bytes, which are `opening`, a piece, and a brace; what is
-    `known` is not parsed. `None` if there are none, too many, or one that is not JSON."""
+_NOTHING = JobList({}, {}, (), ())
+
+
+def _read_pieces(opening: bytes, pieces: list[bytes], before: JobList) -> JobList | None:
+    """The list of objects whose bytes are `opening`, a piece, and a brace; those that the list `before` has too are not
+    parsed. `None` if there are none, too many, or one that is not JSON."""
     if not 0 < len(pieces) <= MAX_JOBS:
         return None
+    # Of the jobs that did not change, as few objects as possible are touched: most are in no cache of the processor.
     digests = [sha256(piece).digest() for piece in pieces]
-    entries = [known.get(digest) for digest in digests]
-    new = [index for index, entry in enumerate(entries) if entry is None]
-    _check_size(*(pieces[index] for index in new))
-    for index in new:
-        piece = opening + pieces[index] + b"}"
+    ids = list(map(before.ids.get, digests))
+    new = {index: opening + pieces[index] + b"}" for index, job_id in enumerate(ids) if job_id is None}
+    _check_size(*new.values())
+    parsed: dict[int, _Entry] = {}
+    for index, piece in new.items():
         try:
-            entries[index] = _sound(_JOB.validate_json(piece))
+            parsed[index] = _sound(_JOB.validate_json(piece))
         except ValidationError as error:
             if error.error_count() == 1 and error.errors(include_url=False)[0]["type"] == "json_invalid":
                 return None
-            entries[index] = _repair(index, _object(piece))
-    return [(digest, entry) for digest, entry in zip(digests, entries, strict=True) if entry is not None]
+            parsed[index] = _repair(index, _object(piece))
+    known, unknown = dict(before.by_id), before.unknown_by_id
+    found = _collect(
+        parsed[index] if job_id is None else _Entry(job_id, known[job_id], unknown.get(job_id, ()))
+        for index, job_id in enumerate(ids)
+    )
+    for index, entry in parsed.items():
+        # A rejected object is described by its place, which may be another one next time.
+        ids[index] = entry.job_id if isinstance(entry.found, Job) else None
+    unclear = [job_id for job_id, count in Counter(ids).items() if count > 1] if found.rejected["duplicate_id"] else []
+    if len(found.unknown_values) == _MAX_UNKNOWN:
+        return found  # there may be more
+    return replace(
+        found,
+        ids={digest: job_id for digest, job_id in zip(digests, ids, strict=True) if job_id and job_id not in unclear},
+    )
 
 
 def _collect_each(data: list[Any]) -> JobList:
@@ -216,10 +239,10 @@ def _collect(entries: Iterable[_Entry], surplus: int = 0) -> JobList:
     newest: dict[str, Job] = {}
     rejections: list[Rejection] = []
     unknown: dict[tuple[str, str], UnknownValue] = {}
-    for found, unknown_values in entries:
+    for job_id, found, unknown_values in entries:
         if isinstance(found, Rejection):
             rejections.append(found)
-        elif (job_id := found.id) not in newest:
+        elif job_id not in newest:
             newest[job_id] = found
         else:
             rejections.append(Rejection(_cut(job_id), "duplicate_id"))
@@ -243,25 +266,25 @@ def _sound(fields: JobFields, odd: Mapping[str, object] = MappingProxyType({})) 
     job = Job(fields, summarise(events))
     job_id = job.id
     if job_id in (".", ".."):  # they would lead a request for the job to another path
-        return _Entry(Rejection(job_id, "id"))
+        return _Entry(job_id, Rejection(job_id, "id"))
     if not odd and not events and job.status is not UNKNOWN:
-        return _Entry(job)
+        return _Entry(job_id, job)
     unknown = dict(odd)
     if job.status is UNKNOWN:
         unknown.setdefault("status", fields["status"])
     if job.events and (UNKNOWN.name in job.events.types or job.events.levels.get(UNKNOWN.name)):
         for name, value in unknown_events(events or ()):
             unknown.setdefault(name, value)
-    return _Entry(job, tuple(UnknownValue(job_id, name, _cut(value)) for name, value in unknown.items()))
+    return _Entry(job_id, job, tuple(UnknownValue(job_id, name, _cut(value)) for name, value in unknown.items()))
 
 
 def _repair(index: int, item: Any) -> _Entry:
     """The entry of any object, from which odd values are removed."""
     if not isinstance(item, dict):
-        return _Entry(Rejection(f"#{index}", "not_an_object"))
+        return _Entry(f"#{index}", Rejection(f"#{index}", "not_an_object"))
     job_id = item["id"] if isinstance(item.get("id"), str) else f"#{index}"
     if missing := next((field for field in ("id", "status") if not isinstance(item.get(field), str)), None):
-        return _Entry(Rejection(_cut(job_id), missing))
+        return _Entry(job_id, Rejection(_cut(job_id), missing))
     item["status"] = item["status"][:MAX_LABEL]
     if isinstance(events := item.get("events"), list):
         item["events"] = events[-MAX_EVENTS:]
@@ -272,7 +295,7 @@ def _repair(index: int, item: Any) -> _Entry:
         except ValidationError as error:
             problems = {_deepest(item, problem["loc"]): problem["type"] for problem in error.errors(include_url=False)}
             if ("id",) in problems:
-                return _Entry(Rejection(_cut(job_id), "id"))
+                return _Entry(job_id, Rejection(_cut(job_id), "id"))
             for path in _last_first(problems):
                 value = _remove(item, path)
                 if problems[path] == "string_too_long":
