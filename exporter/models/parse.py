@@ -204,10 +204,11 @@ def _read_pieces(opening: bytes, pieces: list[bytes], before: JobList) -> JobLis
     # Of the jobs that did not change, as few objects as possible are touched: most are in no cache of the processor.
     digests = [sha256(piece).digest() for piece in pieces]
     ids = list(map(before.ids.get, digests))
-    new = {index: opening + pieces[index] + b"}" for index, job_id in enumerate(ids) if job_id is None}
-    _check_size(*new.values())
+    new = [index for index, job_id in enumerate(ids) if job_id is None]
+    _check_size(*(pieces[index] for index in new))
     parsed: dict[int, _Entry] = {}
-    for index, piece in new.items():
+    for index in new:
+        piece = opening + pieces[index] + b"}"
         try:
             parsed[index] = _sound(_JOB.validate_json(piece))
         except ValidationError as error:
@@ -219,16 +220,14 @@ def _read_pieces(opening: bytes, pieces: list[bytes], before: JobList) -> JobLis
         parsed[index] if job_id is None else _Entry(job_id, known[job_id], unknown.get(job_id, ()))
         for index, job_id in enumerate(ids)
     )
+    if len(found.unknown_values) == _MAX_UNKNOWN:
+        return found  # there may be more, so all are to be parsed again
     for index, entry in parsed.items():
         # A rejected object is described by its place, which may be another one next time.
         ids[index] = entry.job_id if isinstance(entry.found, Job) else None
-    unclear = [job_id for job_id, count in Counter(ids).items() if count > 1] if found.rejected["duplicate_id"] else []
-    if len(found.unknown_values) == _MAX_UNKNOWN:
-        return found  # there may be more
-    return replace(
-        found,
-        ids={digest: job_id for digest, job_id in zip(digests, ids, strict=True) if job_id and job_id not in unclear},
-    )
+    repeated = {job_id for job_id, count in Counter(ids).items() if count > 1} if found.rejected["duplicate_id"] else ()
+    known_next = zip(digests, ids, strict=True)
+    return replace(found, ids={key: job_id for key, job_id in known_next if job_id and job_id not in repeated})
 
 
 def _collect_each(data: list[Any]) -> JobList:

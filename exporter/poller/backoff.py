@@ -1,6 +1,7 @@
 """How long to wait: the next list, the next request about a job, and the budget of such requests."""
 
 from collections import deque
+from collections.abc import Container
 from dataclasses import dataclass, field
 from math import inf
 
@@ -90,10 +91,12 @@ class Budget:
         backoff = exponential(self.schedule.active, attempt.failures, longest) if attempt.failures else 0.0
         return inf if at < attempt.at + backoff else attempt.at
 
-    def forget_all_but(self, job_ids: set[str]) -> None:
+    def forget_all_but(self, job_ids: Container[str]) -> None:
         """Forgets all other jobs."""
         self._attempts = {key: attempt for key, attempt in self._attempts.items() if key[1] in job_ids}
-        self._failed = {endpoint: jobs & job_ids for endpoint, jobs in self._failed.items()}
+        self._failed = {
+            endpoint: {job_id for job_id in jobs if job_id in job_ids} for endpoint, jobs in self._failed.items()
+        }
 
     def sent(self, task: Task, at: float, now: float) -> None:
         """Notes that a task was sent."""

@@ -62,11 +62,11 @@ def plan(view: AccountView, schedule: Schedule, asked: Asked) -> list[Task]:
         return []
     details: list[Task] = []
     rows: list[Task] = []
-    others: list[Task] = []
-    last: list[Task] = []
+    unknown: list[Task] = []
+    finished: list[tuple[float, Task]] = []
+    last: list[tuple[float, Task]] = []
     state, limit = view.state, (view.state.last_list or 0.0) - view.settings.retention
-    newest_first = sorted(state.jobs.items(), key=lambda item: item[1].finished or inf, reverse=True)
-    for job_id, job in newest_first:
+    for job_id, job in state.jobs.items():
         if job.missing_since is not None:
             continue
         if job.job.status.active:
@@ -74,13 +74,15 @@ def plan(view: AccountView, schedule: Schedule, asked: Asked) -> list[Task]:
             if _wants_rows(job, view.verdicts[job_id], view, schedule, asked):
                 rows.append(_rows(job, state.now))
         elif job.job.status.ended:
-            (last if is_past(job, limit) else others).extend(_once(job, schedule, state.now))
+            if tasks := _once(job, schedule, state.now):
+                (last if is_past(job, limit) else finished).extend((job.finished or inf, task) for task in tasks)
         elif not is_past(job, limit):
-            others += (task for task in _details(job, schedule) if asked(task) < state.now - _UNKNOWN_INTERVAL)
-    details, rows, others, last = (_due(tasks, asked) for tasks in (details, rows, others, last))
+            unknown += (task for task in _details(job, schedule) if asked(task) < state.now - _UNKNOWN_INTERVAL)
+    details, rows = _due(details, asked), _due(rows, asked)
+    others, past = _due([*unknown, *_newest_first(finished)], asked), _due(_newest_first(last), asked)
     active = _in_turn(details, rows)
     room = ceil(schedule.requests_per_minute * (view.state.polls.interval or schedule.active) / 60)
-    return [*_shared(active, others), *last][: max(room, len(active) * _OTHERS // (_OTHERS - 1))]
+    return [*_shared(active, others), *past][: max(room, len(active) * _OTHERS // (_OTHERS - 1))]
 
 
 def next_step(state: JobState, now: float) -> int:
@@ -104,14 +106,16 @@ def _details(state: JobState, schedule: Schedule) -> Iterator[Task]:
         yield Task("events", state.job.id, ended)
 
 
-def _once(state: JobState, schedule: Schedule, now: float) -> Iterator[Task]:
+def _once(state: JobState, schedule: Schedule, now: float) -> list[Task]:
     """What is wanted once of a job that has ended."""
+    tasks: list[Task] = []
     if not state.final:
-        yield from _details(state, schedule)
+        tasks += _details(state, schedule)
     elif schedule.details != "off" and state.job.events is None:
-        yield Task("events", state.job.id, ended=True)
+        tasks.append(Task("events", state.job.id, ended=True))
     if schedule.training and state.training:
-        yield _rows(state, now)
+        tasks.append(_rows(state, now))
+    return tasks
 
 
 def _rows(state: JobState, now: float) -> Task:
@@ -136,6 +140,10 @@ def _wants_rows(state: JobState, verdict: Verdict, view: AccountView, schedule: 
         return False
     early = min(_BEFORE_DEADLINE, threshold / 4)
     return verdict.deadline is None or now >= verdict.deadline - early
+
+
+def _newest_first(finished: list[tuple[float, Task]]) -> list[Task]:
+    return [task for _, task in sorted(finished, key=lambda pair: pair[0], reverse=True)]
 
 
 def _due(tasks: Iterable[Task], asked: Asked) -> list[Task]:

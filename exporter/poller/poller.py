@@ -138,7 +138,7 @@ class Poller:
         view = self._publish(ListAnswered(call, content, interval, reply.rate_limit_remaining))
         if view is not None:
             self._log_list(content, seconds, interval, before)
-            self._budget.forget_all_but(set(view.state.jobs))
+            self._budget.forget_all_but(view.state.jobs)
             self._tasks = deque(plan(view, self._schedule, lambda task: self._budget.asked(task, at)))
         self._backoff.succeeded()
         return max(0.0, interval - seconds)  # the interval does not depend on how long a poll takes

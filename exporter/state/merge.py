@@ -42,15 +42,18 @@ def merge(known: Job, received: Job, at: float, *, believed: bool = False) -> Jo
     if older["status"] != newer["status"]:
         older = cast("JobFields", {name: value for name, value in older.items() if name not in _OF_THE_STAGE})
     fields = cast("JobFields", _over(older, newer))
-    return Job(known.fields if fields == known.fields else fields, received.events or known.events)
+    same = next((known_fields for known_fields in (known.fields, received.fields) if known_fields == fields), fields)
+    return Job(same, received.events or known.events)
 
 
 def _over(older: Mapping[str, Any], newer: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(older)
+    merged = {**older, **newer}
     for name, value in newer.items():
-        old = merged.get(name)
+        if value and not isinstance(value, dict):
+            continue
+        old = older.get(name)
         if isinstance(value, dict) and isinstance(old, dict):
-            merged[name] = _over(old, value)
-        elif name not in merged or (value is not None and value != ""):
-            merged[name] = value
+            merged[name] = value if value == old else _over(old, value)
+        elif (value is None or value == "") and name in older:
+            merged[name] = old
     return merged
