@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 
 from exporter.metrics.row import Labels, Reading
-from exporter.models import LEVELS
-from exporter.state import AccountView, JobState, JobView
+from exporter.models import LEVELS, JobFields
+from exporter.state import AccountView, JobView
 from exporter.statuses import STATUSES, UNKNOWN
 
 NANO = 10**9
@@ -60,57 +60,58 @@ def refund_usd(view: AccountView) -> float | None:
     return None if nano is None else nano / NANO
 
 
-INFO: Mapping[str, Callable[[JobState], str | None]] = {
-    "model": lambda s: s.fields.get("model"),
-    "output_name": lambda s: s.fields.get("model_output_name"),
-    "suffix": lambda s: s.fields.get("suffix"),
-    "training_type": lambda s: (s.fields.get("training_type") or {}).get("type"),
-    "training_method": lambda s: (s.fields.get("training_method") or {}).get("method"),
-    "lr_scheduler": lambda s: (s.fields.get("lr_scheduler") or {}).get("lr_scheduler_type"),
-    "train_on_inputs": lambda s: _lower(s.fields.get("train_on_inputs")),
-    "training_file": lambda s: s.fields.get("training_file"),
-    "validation_file": lambda s: s.fields.get("validation_file"),
-    "from_checkpoint": lambda s: s.fields.get("from_checkpoint"),
-    "wandb_project": lambda s: s.fields.get("wandb_project_name"),
-    "user_id": lambda s: s.fields.get("user_id"),
-    "wandb_url": lambda s: s.fields.get("wandb_url"),
+INFO: Mapping[str, Callable[[JobFields], str | None]] = {
+    "model": lambda f: f.get("model"),
+    "output_name": lambda f: f.get("model_output_name"),
+    "suffix": lambda f: f.get("suffix"),
+    "training_type": lambda f: (f.get("training_type") or {}).get("type"),
+    "training_method": lambda f: (f.get("training_method") or {}).get("method"),
+    "lr_scheduler": lambda f: (f.get("lr_scheduler") or {}).get("lr_scheduler_type"),
+    "train_on_inputs": lambda f: _lower(f.get("train_on_inputs")),
+    "training_file": lambda f: f.get("training_file"),
+    "validation_file": lambda f: f.get("validation_file"),
+    "from_checkpoint": lambda f: f.get("from_checkpoint"),
+    "wandb_project": lambda f: f.get("wandb_project_name"),
+    "user_id": lambda f: f.get("user_id"),
+    "wandb_url": lambda f: f.get("wandb_url"),
 }
 """The labels of `job_info`, each with how it is read."""
 
 
 def info(view: JobView) -> Reading:
     """1 with the labels of `INFO`."""
-    return {tuple(read(view.state) or "" for read in INFO.values()): 1}
+    fields = view.fields
+    return {tuple([read(fields) or "" for read in INFO.values()]): 1}
 
 
 def _lower(value: bool | str | None) -> str | None:
     return str(value).lower() if isinstance(value, bool) else value
 
 
-_HYPERPARAMETERS: Mapping[str, Callable[[JobState], float | None]] = {
-    "batch_size": lambda s: size if isinstance(size := s.fields.get("batch_size"), int) else None,  # not "max"
-    "learning_rate": lambda s: s.fields.get("learning_rate"),
-    "warmup_ratio": lambda s: s.fields.get("warmup_ratio"),
-    "max_grad_norm": lambda s: s.fields.get("max_grad_norm"),
-    "weight_decay": lambda s: s.fields.get("weight_decay"),
-    "eval_steps": lambda s: s.fields.get("eval_steps"),
-    "max_seq_length": lambda s: s.fields.get("max_seq_length"),
-    "random_seed": lambda s: s.fields.get("random_seed"),
-    "min_lr_ratio": lambda s: ((s.fields.get("lr_scheduler") or {}).get("lr_scheduler_args") or {}).get("min_lr_ratio"),
-    "num_cycles": lambda s: ((s.fields.get("lr_scheduler") or {}).get("lr_scheduler_args") or {}).get("num_cycles"),
-    "lora_r": lambda s: (s.fields.get("training_type") or {}).get("lora_r"),
-    "lora_alpha": lambda s: (s.fields.get("training_type") or {}).get("lora_alpha"),
-    "lora_dropout": lambda s: (s.fields.get("training_type") or {}).get("lora_dropout"),
-    "dpo_beta": lambda s: (s.fields.get("training_method") or {}).get("dpo_beta"),
-    "rpo_alpha": lambda s: (s.fields.get("training_method") or {}).get("rpo_alpha"),
-    "simpo_gamma": lambda s: (s.fields.get("training_method") or {}).get("simpo_gamma"),
+_HYPERPARAMETERS: Mapping[Labels, Callable[[JobFields], float | None]] = {
+    ("batch_size",): lambda f: size if isinstance(size := f.get("batch_size"), int) else None,  # not "max"
+    ("learning_rate",): lambda f: f.get("learning_rate"),
+    ("warmup_ratio",): lambda f: f.get("warmup_ratio"),
+    ("max_grad_norm",): lambda f: f.get("max_grad_norm"),
+    ("weight_decay",): lambda f: f.get("weight_decay"),
+    ("eval_steps",): lambda f: f.get("eval_steps"),
+    ("max_seq_length",): lambda f: f.get("max_seq_length"),
+    ("random_seed",): lambda f: f.get("random_seed"),
+    ("min_lr_ratio",): lambda f: ((f.get("lr_scheduler") or {}).get("lr_scheduler_args") or {}).get("min_lr_ratio"),
+    ("num_cycles",): lambda f: ((f.get("lr_scheduler") or {}).get("lr_scheduler_args") or {}).get("num_cycles"),
+    ("lora_r",): lambda f: (f.get("training_type") or {}).get("lora_r"),
+    ("lora_alpha",): lambda f: (f.get("training_type") or {}).get("lora_alpha"),
+    ("lora_dropout",): lambda f: (f.get("training_type") or {}).get("lora_dropout"),
+    ("dpo_beta",): lambda f: (f.get("training_method") or {}).get("dpo_beta"),
+    ("rpo_alpha",): lambda f: (f.get("training_method") or {}).get("rpo_alpha"),
+    ("simpo_gamma",): lambda f: (f.get("training_method") or {}).get("simpo_gamma"),
 }
 
 
 def hyperparameters(view: JobView) -> Reading:
     """The hyperparameters that are numbers, by name."""
-    values = {(name,): read(view.state) for name, read in _HYPERPARAMETERS.items()}
-    return {key: value for key, value in values.items() if value is not None}
+    fields = view.fields
+    return {key: value for key, read in _HYPERPARAMETERS.items() if (value := read(fields)) is not None}
 
 
 def events_by_level(view: JobView) -> Reading:
