@@ -14,7 +14,7 @@ PLANNED = """id model suffix n_epochs n_checkpoints n_evals batch_size learning_
 FIXED: Json = {  # what the API says of every job, unless something changes it
     "user_id": "user-demo", "owner_address": "demo@example.com", "max_grad_norm": 1.0, "weight_decay": 0.01,
     "max_seq_length": 8192, "packing": True, "random_seed": 42, "from_checkpoint": None, "from_hf_model": None,
-    "wandb_url": None, "wandb_name": None, "early_stopped": False, "eval_price": 0, "refund_amount": 0,
+    "wandb_name": None, "early_stopped": False, "eval_price": 0, "refund_amount": 0,
 }
 FIXED_OF_EVENT: Json = {
     "object": "fine-tune-event", "param_count": 0, "token_count": 0, "total_steps": 0, "training_offset": 0,
@@ -81,6 +81,7 @@ def _progress(plan: Plan, running: Running, now: float, beat: float) -> Json:
 def _described(plan: Plan) -> Json:
     """The fields that follow from the plan and never change."""
     schedule = {"min_lr_ratio": 0.1, "num_cycles": 0.5}
+    project = plan.wandb_project_name
     lora = LORA | {"lora_r": plan.lora_r, "lora_alpha": 2 * (plan.lora_r or 0)}
     return {
         "training_file": f"file-{plan.id}",
@@ -89,6 +90,7 @@ def _described(plan: Plan) -> Json:
         "trainingfile_numlines": plan.token_count // 640,
         "trainingfile_size": plan.token_count * 4,
         "model_output_name": f"demo/{plan.model.split('/')[-1]}-{plan.suffix or 'ft'}-{plan.id[-8:]}",
+        "wandb_url": f"https://wandb.ai/demo/{project}/runs/{plan.id[-8:]}" if project else None,
         "lr_scheduler": {"lr_scheduler_type": "cosine", "lr_scheduler_args": schedule},
         "training_type": lora if plan.lora_r else {"type": "Full"},
         "training_method": {"method": "dpo", "dpo_beta": plan.dpo_beta} if plan.dpo_beta else {"method": "sft"},
