@@ -118,6 +118,7 @@ def _run(settings: Settings, about: Exporter, read: Callable[[], Settings], stac
     )
     if settings.once:
         accounts.poll_once()
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as `head` may stop early
         sys.stdout.buffer.writelines(exposition.page().parts)
         return 0 if all(view.state.polls.up for view in store.read().accounts.values()) else 1
     reload = _Reload(point(settings), lambda: point(read()), store, accounts, redact)

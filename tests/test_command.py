@@ -42,6 +42,16 @@ def test_once_exits_1_where_the_poll_failed(simulator: Simulator) -> None:
     assert 'msg="poll failed" account=default code=401' in done.stderr
 
 
+def test_once_ends_quietly_where_its_reader_has_gone(simulator: Simulator) -> None:
+    command = [sys.executable, "-m", "exporter", "--once", "--log.level=error"]
+    env = {**os.environ, "TOGETHER_API_KEY": KEY, "TOGETHER_BASE_URL": simulator.url}
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, env=env, timeout=60, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, "")
+
+
 @pytest.mark.parametrize(
     ("flags", "env", "message"),
     [
