@@ -233,6 +233,15 @@ def test_a_small_response_that_unpacks_to_a_large_one_does_not_fill_the_memory(s
     assert peak < 8 * MIB
 
 
+def test_a_response_about_a_single_job_may_be_a_quarter_of_a_list() -> None:
+    with closing(client_of(API, adapter=Fixed(200, {}, bytes(20 * MIB)), max_bytes=64 * MIB)) as client:
+        assert len(client.jobs().body) == 20 * MIB
+    with closing(client_of(API, adapter=Fixed(200, {}, bytes(20 * MIB)), max_bytes=64 * MIB)) as client:
+        for call in (client.job, client.events, lambda job_id: client.metrics(job_id, 1)):
+            with pytest.raises(ApiError, match="larger than 16777216 bytes"):
+                call("ft-1")
+
+
 def test_an_error_does_not_keep_the_body() -> None:
     tracemalloc.start()
     try:

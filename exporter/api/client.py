@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 MAX_BYTES = 64 * 2**20
 """Most bytes of a body, counted after decompression."""
 
+_MAX_JOB_BYTES = 16 * 2**20  # of an answer about a single job, of which several arrive at a time
+_LIST = "/fine-tunes"
 _MAX_ERROR_BYTES = 64 * 2**10
 _MAX_TEXT = 200
 _MAX_PAUSE = 300.0  # a wrong `Retry-After` must not blind an account for days
@@ -89,32 +91,33 @@ class Client:
 
     def jobs(self) -> Reply:
         """`GET /fine-tunes`: the list of all jobs."""
-        return self._get("/fine-tunes")
+        return self._get(_LIST)
 
     def job(self, job_id: str) -> Reply:
         """`GET /fine-tunes/{id}`: all fields of one job."""
-        return self._get(f"/fine-tunes/{quote(job_id, safe='')}")
+        return self._get(f"{_LIST}/{quote(job_id, safe='')}")
 
     def events(self, job_id: str) -> Reply:
         """`GET /fine-tunes/{id}/events`."""
-        return self._get(f"/fine-tunes/{quote(job_id, safe='')}/events")
+        return self._get(f"{_LIST}/{quote(job_id, safe='')}/events")
 
     def metrics(self, job_id: str, step: int) -> Reply:
         """`GET /fine-tunes/{id}/metrics`: the training rows from `step` on, or all of them if it is 0."""
         query = {"global_step_from": step} if step else {}
-        return self._get(f"/fine-tunes/{quote(job_id, safe='')}/metrics", **query)
+        return self._get(f"{_LIST}/{quote(job_id, safe='')}/metrics", **query)
 
     def close(self) -> None:
         """Closes the connections."""
         self._adapter.close()
 
     def _get(self, path: str, **query: int) -> Reply:
+        limit = self._max_bytes if path == _LIST else min(self._max_bytes, _MAX_JOB_BYTES)
         total = self.longest_call
         began = time.monotonic()
         response = None
         try:
             with call_limits(self._timeout, total), self._send(path, query) as response:
-                return self._reply(response)
+                return self._reply(response, limit)
         except ApiError:
             raise
         except Exception as error:
@@ -148,10 +151,10 @@ class Client:
             proxies={} if _is_loopback(self._base_url) else get_environ_proxies(self._base_url),
         )
 
-    def _reply(self, response: requests.Response) -> Reply:
+    def _reply(self, response: requests.Response, limit: int) -> Reply:
         if response.status_code != 200:
             raise self._refusal(response)
-        body = _read(response.raw, self._max_bytes)
+        body = _read(response.raw, limit)
         return Reply(self._redact(body), _number(response.headers.get("x-ratelimit-remaining")))
 
     def _refusal(self, response: requests.Response) -> ApiError:
