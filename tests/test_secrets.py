@@ -3,6 +3,7 @@
 Each table has a row for a place. `{s}` stands for the secret, `{j}` for the same as a JSON string, `{d}` for a folder.
 """
 
+import base64
 import gzip
 import html
 import itertools
@@ -19,8 +20,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+import bcrypt
 import pytest
 
+from tests.certificates import Authority
+from tests.conftest import need
 from tests.programs import ExporterProcess, wait_for
 from tests.support import Wire, http, job, jobs_json
 
@@ -386,3 +390,32 @@ def test_a_secret_in_use_is_in_no_log_and_on_no_page(
     for start in (("--config.check",), ("--once",), ("--once",), ("status",), ("status", "--json")):
         text += command([*start, *flags], environ)[1]
     check_no_secret("".join([text, *exporter.lines]), secret)
+
+
+def test_passwords_and_inline_keys_of_the_web_file_are_shown_nowhere(tmp_path: Path, wire: Wire) -> None:
+    wire.answer = http(jobs_json(job()))
+    authority = Authority(need("openssl", "openssl"), tmp_path)
+    certificate, key = authority.issue("server", "DNS:localhost")
+    password = SECRETS["a key"]
+    hashed = bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
+    tls = {"cert": certificate.read_text(), "key": key.read_text()}
+    config = tmp_path / "web.yml"
+    config.write_text(json.dumps({"tls_server_config": tls, "basic_auth_users": {"prometheus": hashed}}))
+    flags = ("--web.enable-lifecycle", "--log.level=debug", f"--web.config.file={config}")
+    with ExporterProcess(*flags, TOGETHER_API_KEY="another", TOGETHER_BASE_URL=wire.url) as exporter:
+        url = exporter.url.replace("http://127.0.0.1", "https://localhost")
+        context = ssl.create_default_context(cafile=authority.certificate)
+        text = ""
+        for user, status in ((f"prometheus:{password}", 200), (f"prometheus:{password}x", 401), (f"{password}:x", 401)):
+            visitor = Visitor(url, f"Basic {base64.b64encode(user.encode()).decode()}", context)
+            found, body = visitor.ask("/metrics")
+            assert found == status
+            text += body
+            text += visitor.everything() if status == 200 else ""
+        config.write_text(json.dumps({"tls_server_config": tls, "basic_auth_users": {"prometheus": password}}))
+        wait_for(
+            lambda: visitor.ask("/")[0] and any("web configuration not reloaded" in line for line in exporter.lines)
+        )
+        text += Path(f"/proc/{exporter.pid}/cmdline").read_text()
+    line_of_the_key = key.read_text().splitlines()[1]
+    check_no_secret("".join([text, *exporter.lines]), password, hashed, line_of_the_key)
