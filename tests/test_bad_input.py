@@ -2,6 +2,7 @@
 
 import gzip
 import logging
+import tracemalloc
 from collections import Counter
 from typing import Any
 
@@ -245,6 +246,25 @@ def test_events_with_every_other_entry_odd_keep_the_sound_ones() -> None:
     harness.poll()
     assert harness.value("job_events", job_id="ft-1", level="info") == 5000
     assert harness.value("unknown_values_total", field="events") == 1
+
+
+def test_of_a_hundred_thousand_events_little_is_kept_when_the_list_has_none_any_more() -> None:
+    event = {"type": "checkpoint_save", "level": "info", "message": "x" * 100, "created_at": "2026-09-21T12:00:00Z"}
+    api = Api(job("ft-1"))
+    harness = api.harness(max_bytes=2**26)
+    harness.poll()
+    tracemalloc.start()
+    try:
+        for events in ([event] * 100_000, []):
+            api.set_jobs(job("ft-1", events=events))
+            harness.poll()
+        del events
+        api.requests.clear()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert harness.value("job_events", job_id="ft-1", level="info") == 10_000
+    assert kept < 2**20
 
 
 def test_odd_answers_about_single_jobs_cost_nothing_else() -> None:

@@ -220,6 +220,7 @@ def test_settings_cannot_be_changed() -> None:
         ("--web.listen-address=a\0b:80", "--web.listen-address: must be an address such as :10124,"),
         (f"--web.listen-address={'a' * 64}:80", "--web.listen-address: must be an address such as :10124,"),
         ("--web.telemetry-path=metrics", "--web.telemetry-path: must be a path such as /metrics that no"),
+        ("--web.telemetry-path=/é", "--web.telemetry-path: must be a path such as /metrics that no"),
         ("--web.telemetry-path=/-/healthy", "--web.telemetry-path: must be a path such as /metrics that no"),
         ("--web.telemetry-path=/sd", "--web.telemetry-path: must be a path such as /metrics that no"),
         ("--web.telemetry-path=/job.json", "--web.telemetry-path: must be a path such as /metrics that no"),
