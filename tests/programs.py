@@ -55,7 +55,7 @@ class Program:
             start_new_session=True,
         )
         self.lines: list[str] = []
-        self._reader = threading.Thread(target=self._read)
+        self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
@@ -94,7 +94,7 @@ class Program:
         def find() -> str | None:
             ended = self._process.poll() is not None
             if ended:
-                self._reader.join()
+                self._reader.join(60)  # what it started itself may still write
             found = next((line for line in self.lines if words in line), None)
             if ended and found is None:
                 raise AssertionError(f"it ended with {self._process.poll()}:\n{''.join(self.lines)}")
