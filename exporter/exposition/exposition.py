@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Metric, ProcessCollector, regis
 from prometheus_client.exposition import choose_encoder
 
 from exporter.exposition.compression import Compressed, Compressor
-from exporter.exposition.text import AccountText, series
+from exporter.exposition.text import AccountText, JobRow, series
 from exporter.metrics import Row, Scope, select
 from exporter.state import AccountView, Exporter, State, Store
 
@@ -88,13 +88,15 @@ class Exposition:
         self._max_staleness = max_staleness
         self._clock = clock
         self._rows = select(exclude)
+        self._account_rows = [row for row in self._rows if row.scope is Scope.ACCOUNT]
+        self._job_rows = [JobRow(row) for row in self._rows if row.scope is Scope.JOB]
         self._heads = {
             openmetrics: [_head(row, accept) for row in self._rows]
             for openmetrics, accept in ((False, ""), (True, "application/openmetrics-text"))
         }
         self._process = CollectorRegistry(auto_describe=True)  # so that it can be restricted
         ProcessCollector(registry=self._process)
-        self._lock = threading.Lock()  # guards the three below
+        self._lock = threading.Lock()  # guards changes of the three below
         self._texts: dict[str, AccountText] = {}
         self._compressor = Compressor()
         self._kept: dict[_Variant, _Kept] = {}
@@ -140,7 +142,7 @@ class Exposition:
         with self._lock:
             state = self._store.read()
             chosen = state if variant.account is None else state.only(variant.account)
-            sources = [None if variant.account else state.exporter, *chosen.accounts.values()]
+            sources = [state.exporter if variant.account is None else None, *chosen.accounts.values()]
             fresh = chosen.fresh(self._clock(), self._max_staleness)
             kept = self._kept.get(variant)
             if kept and kept.is_of(sources, fresh):
@@ -164,7 +166,7 @@ class Exposition:
 
     def _text(self, account: str, view: AccountView) -> AccountText:
         # Left out while it is updated: if that fails, it starts anew.
-        text = self._texts.pop(account, None) or AccountText(account, self._rows)
+        text = self._texts.pop(account, None) or AccountText(account, self._account_rows, self._job_rows)
         text.update(view)
         self._texts[account] = text
         return text

@@ -15,10 +15,10 @@ from itertools import accumulate, pairwise
 from operator import itemgetter, sub
 from typing import Any
 
-from exporter.metrics import SCOPE_LABELS, Labels, Row, Scope, number, place, samples
+from exporter.metrics import SCOPE_LABELS, Labels, Row, number, place, samples
 from exporter.state import AccountView, JobView
 
-_BLOCK = 10  # blocks have about 2**10 jobs, and half or twice as many before all jobs are put into new ones
+_BLOCK = 10  # a range has about 2**10 jobs, and half or twice as many before all jobs are divided anew
 
 
 def series(row: Row, scope_values: Labels, subject: Any) -> bytes:
@@ -37,8 +37,8 @@ def _label(name: str, value: str) -> str:
     return f'{name}="{value}"'
 
 
-class _JobRow:
-    """The same for many jobs, with all that their lines have in common prepared."""
+class JobRow:
+    """Writes the lines of a row for many jobs; what these have in common is prepared."""
 
     def __init__(self, row: Row) -> None:
         self.name = row.name
@@ -107,7 +107,7 @@ class _Column:
 class _Block:
     """The text of some jobs, in the order of their places."""
 
-    def __init__(self, rows: Sequence[_JobRow]) -> None:
+    def __init__(self, rows: Sequence[JobRow]) -> None:
         self._rows = rows
         self._ids: list[str] = []
         self.columns = [_Column.of(()) for _ in rows]
@@ -141,10 +141,10 @@ class _Change:
 class AccountText:
     """The text of the rows that describe an account and its jobs, in pieces."""
 
-    def __init__(self, account: str, rows: Sequence[Row]) -> None:
+    def __init__(self, account: str, rows: Sequence[Row], job_rows: Sequence[JobRow]) -> None:
         self._account = account
-        self._rows = [row for row in rows if row.scope is Scope.ACCOUNT]
-        self._job_rows = [_JobRow(row) for row in rows if row.scope is Scope.JOB]
+        self._rows = rows
+        self._job_rows = job_rows
         self._view: AccountView | None = None
         self._jobs: Mapping[str, JobView] = {}
         self._bits = 0
