@@ -53,7 +53,7 @@ def measure(shape: Shape, count: int, *, quick: bool = False) -> Figures:
         figures |= _start(start(listing, repeats=repeats))
     if not quick and count <= _MANY:
         for name, costs in (("naive exporter", naive), ("json_exporter", json_exporter)):
-            if (found := costs(listing, repeats=3)) is not None:
+            if (found := costs(listing, repeats=2)) is not None:
                 figures[f"{name}: poll and two scrapes, ms"] = found.poll * 1e3
                 figures[f"{name}: poll and two scrapes / `orjson.loads`"] = found.poll / loads["orjson"]
                 figures |= _latency(f"{name}: scrape, gzip, at rest", found.scrape)
