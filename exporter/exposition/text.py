@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import accumulate, pairwise
 from operator import itemgetter, sub
 from typing import Any
@@ -103,6 +103,11 @@ class _Column:
             done, lengths[at] = end, len(text)
         return _Column(b"".join([*parts, piece[done:]]), array("I", accumulate(lengths)))
 
+    def rearranged(self, order: Sequence[int], texts: Sequence[bytes]) -> "_Column":
+        """With its own texts and these others behind them, in this order."""
+        all_texts = [*self.texts(), *texts]
+        return _Column.of([all_texts[at] for at in order])
+
 
 class _Block:
     """The text of some jobs, in the order of their places."""
@@ -119,17 +124,17 @@ class _Block:
         """Writes the jobs that are new or changed, and drops those that are gone."""
         ids = sorted(changed, key=place)
         jobs = [(_label("job_id", job_id), changed[job_id]) for job_id in ids]
-        written = [row.write(account, jobs) for row in self._rows]
         before, places = self._ids, [bisect_left(self._ids, place(job_id), key=place) for job_id in ids]
         if not gone and all(before[at : at + 1] == [job_id] for at, job_id in zip(places, ids, strict=True)):
-            self.columns = [column.replaced(places, texts) for column, texts in zip(self.columns, written, strict=True)]
-            return
-        self._ids = sorted({*before, *ids} - gone, key=place)
-        sources = {job_id: at for at, job_id in enumerate([*before, *ids])}  # where a job is twice, the changed one
-        order = [sources[job_id] for job_id in self._ids]
-        for at, (column, texts) in enumerate(zip(self.columns, written, strict=True)):
-            all_texts = column.texts() + texts
-            self.columns[at] = _Column.of([all_texts[source] for source in order])
+            change = partial(_Column.replaced, places=places)
+        else:
+            self._ids = sorted({*before, *ids} - gone, key=place)
+            sources = {job_id: at for at, job_id in enumerate([*before, *ids])}  # of a changed job the later one
+            change = partial(_Column.rearranged, order=[sources[job_id] for job_id in self._ids])
+        # One row after the other, so that its texts are still in the processor's cache.
+        self.columns = [
+            change(column, texts=row.write(account, jobs)) for column, row in zip(self.columns, self._rows, strict=True)
+        ]
 
 
 @dataclass(slots=True)
