@@ -112,6 +112,8 @@ def test_only_parts_that_changed_are_compressed_again() -> None:
     assert len(zlib.decompress(b"".join(before), wbits=31)) > 2**20
     show(store, *many(steps_completed=2))
     assert sum(map(len, new_parts(scrapes, before, gzip=True))) < sum(map(len, before)) / 10
+    plain = zlib.decompress(scrapes.page(gzip=True).body, wbits=31)
+    assert plain.startswith(b"".join(scrapes.page().parts[:-1]))
 
 
 def test_both_formats_share_the_parts_with_samples_plain_and_compressed() -> None:
