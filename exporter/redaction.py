@@ -3,7 +3,9 @@
 import html
 import json
 import re
+import threading
 from collections.abc import Iterator
+from functools import cache
 from html.entities import html5
 from typing import AnyStr
 from urllib.parse import quote
@@ -23,23 +25,29 @@ class Redaction:
     """
 
     def __init__(self) -> None:
-        self._secrets: tuple[str, ...] = ()
+        self._lock = threading.Lock()
+        self._patterns: dict[str, re.Pattern[str]] = {}  # by secret, the longest first
         self._signs: frozenset[bytes] = frozenset()
-        self._written = re.compile(r"(?!)")
 
     def add(self, *secrets: str) -> None:
         """Adds secrets: API keys, passwords. Those in use before stay secret."""
-        new = {secret for secret in (*self._secrets, *secrets) if len(secret) >= _MIN_LENGTH}
-        if new != set(self._secrets):
-            self._secrets = tuple(sorted(new, key=len, reverse=True))
-            self._signs = frozenset(sign.encode() for secret in new for sign in _signs(secret))
-            self._written = re.compile("|".join(_GAP.join(map(_written, secret)) for secret in self._secrets))
+        with self._lock:  # each account adds its key from a thread of its own
+            new = {secret for secret in secrets if len(secret) >= _MIN_LENGTH} - self._patterns.keys()
+            if new:
+                patterns = self._patterns | {secret: re.compile(_GAP.join(map(_written, secret))) for secret in new}
+                self._signs |= {sign.encode() for secret in new for sign in _signs(secret)}
+                self._patterns = {secret: patterns[secret] for secret in sorted(patterns, key=len, reverse=True)}
 
     def __call__(self, text: AnyStr, /) -> AnyStr:
         """The text without secrets."""
         if isinstance(text, str):
-            return self._written.sub(REPLACEMENT, text)
+            return self._text(text)
         return self._body(text)
+
+    def _text(self, text: str) -> str:
+        for pattern in self._patterns.values():
+            text = pattern.sub(REPLACEMENT, text)
+        return text
 
     def _body(self, body: bytes) -> bytes:
         # Bodies are megabytes: they are read closely only if there is a sign of a secret, or many escapes.
@@ -49,7 +57,7 @@ class Redaction:
             or ((b"%" in body or b"&#" in body) and _ESCAPES.search(body))
         ):
             text = body.decode("utf-8", "surrogateescape")
-            return self._written.sub(REPLACEMENT, text).encode("utf-8", "surrogateescape")
+            return self._text(text).encode("utf-8", "surrogateescape")
         return body
 
 
@@ -62,6 +70,7 @@ def _signs(secret: str) -> Iterator[str]:
         yield from (form[start : start + size] for start in {*range(0, len(form) - size, size), len(form) - size})
 
 
+@cache
 def _written(character: str) -> str:
     """A regular expression for the ways to write a character: as it is, and as JSON, URLs and HTML escape it."""
     code = f"{ord(character):x}"

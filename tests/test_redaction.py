@@ -3,6 +3,7 @@
 import html
 import json
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import pytest
@@ -59,6 +60,15 @@ def test_a_text_of_megabytes_with_parts_of_a_secret_takes_no_time_or_memory_to_s
     finally:
         tracemalloc.stop()
     assert peak < 10 * len(body)
+
+
+def test_secrets_that_are_added_at_the_same_time_are_all_known() -> None:
+    redact = Redaction()
+    secrets = [f"the-secret-of-thread-{number}" * 5 for number in range(20)]
+    with ThreadPoolExecutor(len(secrets)) as threads:
+        list(threads.map(redact.add, secrets))
+        list(threads.map(redact.add, secrets))
+    assert redact(" ".join(secrets)) == " ".join([REPLACEMENT] * len(secrets))
 
 
 def test_secrets_of_before_stay_secret() -> None:
