@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from contextlib import suppress
 
 from exporter.simulator import Shape
 from tests.bench.measure import Figures, measure
@@ -23,15 +24,16 @@ def main() -> None:
     lists: dict[tuple[str, int], Figures] = {}
     end = time.monotonic() + options.minutes * 60
     shapes: tuple[Shape, ...] = ("live", "reference")
-    for shape in shapes:
-        for count in options.jobs:
-            if count > _LONGEST[shape]:
-                continue
-            if time.monotonic() > end:
-                print(f"no time for {count:,} {shape} jobs", file=sys.stderr)
-                continue
-            print(f"{count:,} {shape} jobs ...", file=sys.stderr)
-            lists[shape, count] = measure(shape, count)
+    with suppress(KeyboardInterrupt):  # what was measured until then is shown all the same
+        for shape in shapes:
+            for count in options.jobs:
+                if count > _LONGEST[shape]:
+                    continue
+                if time.monotonic() > end:
+                    print(f"no time for {count:,} {shape} jobs", file=sys.stderr)
+                    continue
+                print(f"{count:,} {shape} jobs ...", file=sys.stderr)
+                lists[shape, count] = measure(shape, count)
     command = f"python -m tests.bench {' '.join(map(str, options.jobs))}" if options.jobs != _SIZES else "make bench"
     print(about(command), table(lists), targets(lists), sep="\n")
     if options.write:
