@@ -614,6 +614,14 @@ def test_certificates_and_keys_that_cannot_be_used_are_an_error(files: Files, tm
     assert len(str(raised.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800b"], ids=["NUL", "half a surrogate pair"])
+def test_a_certificate_whose_name_no_file_can_have_is_an_error(files: Files, tmp_path: Path, name: str) -> None:
+    path = tmp_path / "web.yml"
+    path.write_text(tls(files, cert_file=name))
+    with pytest.raises(WebConfigError, match=r"tls_server_config: cert_file, key_file: "):
+        Guard(path)
+
+
 def test_an_encrypted_key_is_an_error_and_not_a_question(files: Files, tmp_path: Path) -> None:
     key = tmp_path / "encrypted.key"
     command = [

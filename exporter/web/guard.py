@@ -129,7 +129,7 @@ def _stamp(files: Iterable[Path]) -> list[tuple[int, ...]]:
 def _stat(path: Path) -> tuple[int, ...]:
     try:
         found = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no file can have that name
         return ()
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
