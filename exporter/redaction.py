@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 REPLACEMENT = "[redacted]"
 
+_BYTES = "surrogateescape"  # how Python keeps what is not UTF-8, in the environment too
 _MIN_LENGTH = 6  # a shorter secret would redact ordinary words
 _GAP = r"(?:\s|\\[nrtbf])*+"  # what may be between two characters, also as an escape of JSON
 _JSON_ESCAPE = re.compile(rb"\\(?:u00[2-7]|/)")
@@ -35,7 +36,7 @@ class Redaction:
             new = {secret for secret in secrets if len(secret) >= _MIN_LENGTH} - self._patterns.keys()
             if new:
                 patterns = self._patterns | {secret: re.compile(_GAP.join(map(_written, secret))) for secret in new}
-                self._signs |= {sign.encode() for secret in new for sign in _signs(secret)}
+                self._signs |= {sign.encode("utf-8", _BYTES) for secret in new for sign in _signs(secret)}
                 self._patterns = {secret: patterns[secret] for secret in sorted(patterns, key=len, reverse=True)}
 
     def __call__(self, text: AnyStr, /) -> AnyStr:
@@ -56,15 +57,15 @@ class Redaction:
             or _JSON_ESCAPE.search(body)
             or ((b"%" in body or b"&#" in body) and _ESCAPES.search(body))
         ):
-            text = body.decode("utf-8", "surrogateescape")
-            return self._text(text).encode("utf-8", "surrogateescape")
+            text = body.decode("utf-8", _BYTES)
+            return self._text(text).encode("utf-8", _BYTES)
         return body
 
 
 def _signs(secret: str) -> Iterator[str]:
     """What a body has in which the secret is written in a usual way: the secret as it is escaped, or, as it may be
     broken up in one or two places, a third of it."""
-    yield from (quote(secret, safe=""), html.escape(secret))
+    yield from (quote(secret, safe="", errors=_BYTES), html.escape(secret))
     for form in {secret, json.dumps(secret)[1:-1]}:
         size = max(len(form) // 3, _MIN_LENGTH)
         yield from (form[start : start + size] for start in {*range(0, len(form) - size, size), len(form) - size})

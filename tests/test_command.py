@@ -67,6 +67,7 @@ def test_once_ends_quietly_where_its_reader_has_gone(simulator: Simulator) -> No
             {"TOGETHER_API_KEY_FILE": "/nowhere"},
             "TOGETHER_API_KEY_FILE: the API key file of account default: No such file or directory",
         ),
+        ([], {"TOGETHER_API_KEY": "not-\udcff-UTF-8"}, "TOGETHER_API_KEY holds something other than one word of"),
         (["--poll.interval=x"], {"TOGETHER_API_KEY": "k"}, "--poll.interval: must be a duration"),
         (["--config.check", "--log.level=x"], {"TOGETHER_API_KEY": "k"}, "--log.level: must be"),
     ],

@@ -78,6 +78,13 @@ def test_secrets_of_before_stay_secret() -> None:
     assert redact("the-first-key the-second-key") == f"{REPLACEMENT} {REPLACEMENT}"
 
 
+def test_a_secret_that_is_not_utf_8_is_replaced_like_any_other() -> None:
+    redact = Redaction()
+    redact.add("pass\udcffword")  # how Python reads such a variable
+    assert redact("a pass\udcffword") == f"a {REPLACEMENT}"
+    assert redact(b"a pass\xffword") == f"a {REPLACEMENT}".encode()
+
+
 @given(st.text())
 def test_a_text_without_secrets_stays_as_it_is(text: str) -> None:
     redact = Redaction()
