@@ -21,6 +21,7 @@ from exporter.models import Job, TrainingPoint
 
 _COUNTERS = ("steps_completed", "epochs_completed", "evals_completed")
 _DAY = 86400.0  # no clock is further ahead than that
+_UNSEEN = 1800.0  # seconds between answers after which nobody can tell when a step moved
 _AGE = 10 * 365 * _DAY  # no job is older: an earlier time is a sentinel, or in another unit
 
 
@@ -130,8 +131,9 @@ class Life:
         # In a status that was observed from its start, a first value other than zero may be a move.
         new = {name for name, value in better.items() if name in self.extremes or (self.observed and value > 0)}
         if new:
-            moves = life.moves + ("steps_completed" in new and step > self.row_step)
-            life = replace(life._sign(at, last_answer), moves=moves)
+            timed = last_answer is None or at - last_answer <= _UNSEEN
+            moved = timed and "steps_completed" in new and step > self.row_step
+            life = replace(life._sign(at, last_answer), moves=life.moves + moved)
         elif not self.observed:
             life = replace(life, first_sight=at)
         return life

@@ -95,10 +95,10 @@ class Truth:
 
     def hidden_deadline(self, since: float, shown: float) -> float:
         """The same where details showed nothing from a time until another: counters that moved meanwhile have no time
-        of their own. They count from when they are shown, and as one move."""
+        of their own. They count from when they are shown, and are no moves."""
         before, count = self.at(since), self.at(shown)
         known = before.moves if before.since == count.since else 0
-        return self._due(replace(count, last=shown, moves=min(count.moves, known + 1)))
+        return self._due(replace(count, last=shown, moves=min(count.moves, known)))
 
     def _due(self, count: Count) -> float:
         threshold = count.threshold

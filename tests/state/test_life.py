@@ -227,6 +227,11 @@ def test_steps_are_moves_and_epochs_are_not() -> None:
     assert history.details(30, job(started=0, steps=4, epochs=2)).job().life.moves == 2
 
 
+def test_a_step_after_an_outage_is_no_move_since_nobody_knows_when_it_was() -> None:
+    history = started().details(10, job(started=0, steps=1)).fails(50, "retrieve")
+    assert history.details(100, job(started=0, steps=2)).job().life.moves == 1
+
+
 def test_a_first_value_is_no_move_where_the_start_was_not_observed() -> None:
     history = History().list(0, job(started=-600)).details(1, job(started=-600, steps=300))
     assert history.job().life.moves == 0
