@@ -50,7 +50,10 @@ def sent(now: float, described: tuple[str, str, bool, dict[str, Any]]) -> dict[s
     return job(status, job_id, **moved)
 
 
-SETTINGS = replace(AccountSettings(details=False), stuck_after=dict.fromkeys(AccountSettings().stuck_after, 600.0))
+SETTINGS = replace(
+    AccountSettings(details=False, failure_window=2400.0, retention=1200.0),
+    stuck_after=dict.fromkeys(AccountSettings().stuck_after, 600.0),
+)
 """With thresholds short enough to be passed while lists keep arriving."""
 
 Step = Callable[["Both"], None]
@@ -93,12 +96,13 @@ class Both:
 
 
 def wait(both: Both, minutes: float, lists: int) -> None:
-    """Time passes, and the list stays the same; it arrives so many times."""
+    """Time passes, and the list stays the same; it arrives so many times, or a request for it fails."""
     for _ in range(lists):
         both.now += minutes
         both.list(both.bodies[-1])
     if not lists:
         both.now += minutes
+        both.about(lambda history: history.list_fails(both.now))
 
 
 WAITS = st.builds(
