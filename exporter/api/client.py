@@ -169,7 +169,8 @@ class Client:
     def _quote(self, text: str) -> str:
         """Foreign text for a message: valid Unicode on one line, without secrets, and only then cut."""
         text = self._redact(text.encode(errors="replace").decode())
-        return " ".join(_USERINFO.sub("//", text).split())[:_MAX_TEXT]
+        text = " ".join(_USERINFO.sub("//", text).split())
+        return text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 1]}…"
 
 
 _USERINFO = re.compile(r"//[^\s\"'<>]*@")
