@@ -84,7 +84,7 @@ class JobFields(TypedDict, total=False):
     validation_file: Text | None
     from_checkpoint: Text | None
     wandb_project_name: Text | None
-    wandb_url: Annotated[str, Field(max_length=2048)] | None
+    wandb_url: Text | None
 
     token_count: Count | None
     param_count: Count | None
