@@ -187,7 +187,7 @@ ROWS: tuple[Row, ...] = (
     _poll("gauge", "rejected_jobs", "Objects in the last list that could not be used, by reason.",
           lambda a: {(reason,): count for reason, count in a.state.polls.rejected.items()}, "reason"),
     _poll("counter", "unknown_values_total",
-          "Values outside the known set, by field; each field of a job is counted once.",
+          "Values outside the known set or beyond a bound, by field; each field of a job is counted once.",
           lambda a: {(field,): count for field, count in a.state.polls.unknown_values.items()}, "field"),
 
     # Settings of an account, and what was observed of its jobs.

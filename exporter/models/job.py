@@ -144,7 +144,8 @@ def unix(time: datetime | Literal[""] | None) -> float | None:
 
 def _text(fields: EventFields) -> str:
     message = fields.get("message")
-    return " ".join(message.split())[:_MAX_MESSAGE] if isinstance(message, str) else ""
+    text = " ".join(message.split()) if isinstance(message, str) else ""
+    return text if len(text) <= _MAX_MESSAGE else f"{text[: _MAX_MESSAGE - 1]}…"
 
 
 @lru_cache(_CACHED)

@@ -61,7 +61,8 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class UnknownValue:
-    """A value outside the known set: the job's id, the field's name with dots, and the start of the value."""
+    """A value outside the known set or beyond a bound: the job's id, the field's name with dots, and the start of the
+    value."""
 
     job_id: str
     field: str
@@ -271,6 +272,8 @@ def _sound(fields: JobFields, odd: Mapping[str, object] = MappingProxyType({})) 
     unknown = dict(odd)
     if job.status is UNKNOWN:
         unknown.setdefault("status", fields["status"])
+    if len(events or ()) >= MAX_EVENTS:
+        unknown.setdefault("events", f"{MAX_EVENTS} or more")
     if job.events and (UNKNOWN.name in job.events.types or job.events.levels.get(UNKNOWN.name)):
         for name, value in unknown_events(events or ()):
             unknown.setdefault(name, value)
@@ -297,10 +300,9 @@ def _repair(index: int, item: Any) -> _Entry:
                 return _Entry(job_id, Rejection(_cut(job_id), "id"))
             for path in _last_first(problems):
                 value = _remove(item, path)
+                odd.setdefault(_dotted(path), value)
                 if problems[path] == "string_too_long":
                     _put(item, path, value[:MAX_LABEL])
-                else:
-                    odd.setdefault(_dotted(path), value)
 
 
 def _deepest(item: Any, path: _Path) -> _Path:

@@ -17,7 +17,7 @@ from exporter.state.events import (
     PollFailed,
     RowsAnswered,
 )
-from exporter.state.job import JobState, detailed, listed, missing, trained, with_events
+from exporter.state.job import MAX_NAMES, JobState, detailed, listed, missing, trained, with_events
 from exporter.state.lifecycle import Histogram, Lifecycle
 from exporter.state.settings import AccountSettings
 
@@ -117,7 +117,10 @@ class AccountState:
                 changed = with_events(before, event.events, call.at, self.last_list)
                 return state._with_job(changed)._noting(event.unknown_values)
             case RowsAnswered():
-                return state._with_job(trained(before, event.rows, call.at))
+                changed = trained(before, event.rows, call.at)
+                full = changed.training is not None and len(changed.training.values) >= MAX_NAMES
+                beyond = [UnknownValue(before.job.id, "metrics", f"{MAX_NAMES} names or more")] if full else []
+                return state._with_job(changed)._noting(beyond)
 
     def _with_list(self, event: ListAnswered, settings: AccountSettings) -> "AccountState":
         at, content = event.call.at, event.content

@@ -10,8 +10,10 @@ from exporter.state.life import Life, begin, estimated_end
 from exporter.state.merge import loses, merge, usable
 from exporter.statuses import Status
 
+MAX_NAMES = 100
+"""Training metrics of a job: each is a series."""
+
 _PERSISTENT = 3  # successive lists with an earlier state of a job before they are believed
-_MAX_NAMES = 100  # training metrics of a job: each is a series
 _CURVES = ("train/loss", "eval/loss")  # training metrics whose course is kept
 _MAX_POINTS = 200  # of a curve
 _NO_EVENTS: Mapping[str, float] = {}
@@ -190,7 +192,7 @@ def trained(state: JobState, points: Sequence[TrainingPoint], at: float) -> JobS
     values = dict(old.values)
     for point in points:
         for name, value in point.values.items():
-            if name in values or len(values) < _MAX_NAMES:
+            if name in values or len(values) < MAX_NAMES:
                 values[name] = value
     curves = {name: _extended(old.curves.get(name, ()), points, name) for name in _CURVES}
     training = Training(last.step or old.step, last.time or old.time, MappingProxyType(values), curves)

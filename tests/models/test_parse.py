@@ -212,10 +212,16 @@ def test_half_a_surrogate_pair_is_replaced_and_a_whole_one_kept() -> None:
     assert found.fields["suffix"] == "\\ud83d"
 
 
-@pytest.mark.parametrize("field", ["status", "model", "model_output_name", "user_id", "train_on_inputs"])
-def test_a_long_text_is_cut(field: str) -> None:
-    [found] = parsed(job(**{"job_id": "ft-1", field: "x" * 300})).jobs
-    assert found.fields[field] == "x" * MAX_LABEL  # type: ignore[literal-required]  # it is a parameter
+@pytest.mark.parametrize("field", ["model", "model_output_name", "user_id", "train_on_inputs", "wandb_url"])
+def test_a_long_text_is_cut_and_counted(field: str) -> None:
+    found = parsed(job(**{"job_id": "ft-1", field: "x" * 300}))
+    assert found.jobs[0].fields[field] == "x" * MAX_LABEL  # type: ignore[literal-required]  # it is a parameter
+    assert [(value.field, value.value) for value in found.unknown_values] == [(field, "x" * 80 + "…")]
+
+
+def test_a_long_status_is_cut() -> None:
+    [found] = parsed(job(status="x" * 300)).jobs
+    assert found.fields["status"] == "x" * MAX_LABEL
 
 
 def test_a_long_text_in_an_object_or_an_event_is_cut() -> None:
@@ -223,7 +229,7 @@ def test_a_long_text_in_an_object_or_an_event_is_cut() -> None:
     assert found.fields["training_type"] == {"type": "x" * MAX_LABEL}
     assert found.events is not None
     [event] = found.events.recent
-    assert (event.type, len(event.message)) == ("y" * MAX_LABEL, 500)
+    assert (event.type, event.message) == ("y" * MAX_LABEL, "z" * 499 + "…")
 
 
 def test_a_long_id_is_rejected_and_named_by_its_start() -> None:
@@ -293,7 +299,9 @@ def test_the_first_ten_thousand_unknown_values_are_described() -> None:
 @pytest.mark.parametrize("odd", [[], [5]], ids=["sound", "odd"])
 def test_of_many_events_the_newest_10_000_are_counted_and_50_kept(odd: list[object]) -> None:
     events = [{"type": "warning"}] * 5 + [{"type": "job_pending"}] * 10_000
-    [found] = parsed(job(events=events + odd)).jobs
+    content = parsed(job(events=events + odd))
+    [found] = content.jobs
+    assert [value.field for value in content.unknown_values] == ["events"]
     assert found.events is not None
     assert found.events.types["job_pending"] == 10_000 - len(odd)
     assert "warning" not in found.events.types

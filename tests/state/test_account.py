@@ -65,6 +65,7 @@ def test_a_job_keeps_a_hundred_training_metrics_the_first_it_had() -> None:
     assert training is not None
     assert training.values.keys() == {"train/loss", *(f"0/{i}" for i in range(99))}
     assert (training.values["train/loss"], training.step) == (299, 299)
+    assert history.state.polls.unknown_values == {"metrics": 1}
 
 
 def test_the_messages_of_a_job_past_its_retention_are_dropped() -> None:
