@@ -86,9 +86,7 @@ def test_a_file_that_is_missing_is_an_error_of_the_setting_that_names_it() -> No
         ": --together.api-key-file: the API key file of account default: No such file or directory\n"
     )
     flags = ("--config.check", "--web.config.file=nowhere")
-    assert run(*flags, TOGETHER_API_KEY="k").stderr.endswith(
-        ": --web.config.file: nowhere: No such file or directory\n"
-    )
+    assert run(*flags, TOGETHER_API_KEY="k").stderr.endswith("exporter: --web.config.file: No such file or directory\n")
 
 
 def test_each_key_that_cannot_be_used_is_an_error_of_its_entry(tmp_path: Path) -> None:

@@ -216,10 +216,8 @@ def load_web_config(path: Path) -> WebConfig:
         raise WebConfigError(f"{path}:{line}: {problem}") from None
     except (yaml.YAMLError, RecursionError, ValueError):
         raise WebConfigError(f"{path}: not a YAML file") from None
-    except OSError as error:
-        raise WebConfigError(
-            f"--web.config.file: {error.strerror}"
-        ) from None  # the path may be a key in the wrong place
+    except OSError as error:  # without the path, which may be a key in the wrong place
+        raise WebConfigError(str(error.strerror)) from None
     if duplicate := next(_duplicates(node), None):
         raise WebConfigError(f"{path}:{duplicate.start_mark.line + 1}: {_named(duplicate.value)}: duplicate key")
     try:
