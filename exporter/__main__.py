@@ -51,14 +51,16 @@ def main() -> int:
     about = Exporter(__version__, revision(), platform.python_version(), reloaded=time.time())
     version = f"{PROGRAM}, version {about.version} (revision {about.revision}, Python {about.python_version})"
     flags = sys.argv[1:]
+    redact = Redaction()
+    redact.add(*secrets())
     try:
         with ExitStack() as stack:
             if flags[:1] == ["status"]:
                 rest = [flag for flag in flags[1:] if flag != "--json"]
-                return _status(load(rest, version), about, stack, as_json="--json" in flags)
-            return _run(load(flags, version), about, lambda: load(flags, version), stack)
+                return _status(load(rest, version), about, redact, stack, as_json="--json" in flags)
+            return _run(load(flags, version), about, redact, lambda: load(flags, version), stack)
     except (ConfigError, BadKeyError, WebConfigError) as error:
-        _report(*str(error).splitlines())
+        _report(*redact(str(error)).splitlines())
         return 2
 
 
@@ -82,10 +84,9 @@ def _report(*errors: str) -> None:
         print(f"{PROGRAM}: {line}", file=sys.stderr)
 
 
-def _status(settings: Settings, about: Exporter, stack: ExitStack, *, as_json: bool) -> int:
+def _status(settings: Settings, about: Exporter, redact: Redaction, stack: ExitStack, *, as_json: bool) -> int:
     from exporter.status import show  # here, because only this command needs the library for tables
 
-    redact = Redaction()
     redact.add(*secrets(settings.effective_accounts()))
     level = settings.log_level if "log_level" in settings.model_fields_set else "error"
     logs.configure(level, settings.log_format, redact)
@@ -96,8 +97,7 @@ def _status(settings: Settings, about: Exporter, stack: ExitStack, *, as_json: b
     return show(store.read(), as_json=as_json)
 
 
-def _run(settings: Settings, about: Exporter, read: Callable[[], Settings], stack: ExitStack) -> int:
-    redact = Redaction()
+def _run(settings: Settings, about: Exporter, redact: Redaction, read: Callable[[], Settings], stack: ExitStack) -> int:
     redact.add(*secrets(settings.effective_accounts()))
     guard = _guard(settings)
     if settings.config_check:
@@ -230,9 +230,10 @@ class _Reload:
                 self._redact.add(*secrets(settings.effective_accounts()))
                 self._accounts.configure(account_configs(settings))
             except (ConfigError, BadKeyError) as error:
-                log.error("reload failed, the old configuration remains", extra={"error": str(error)})  # noqa: TRY400 - the message is enough
+                message = self._redact(str(error))
+                log.error("reload failed, the old configuration remains", extra={"error": message})  # noqa: TRY400 - the message is enough
                 self._store.set_exporter(replace(exporter, reload_successful=False))
-                return str(error)
+                return message
             self._accounts.start()
             self._store.set_exporter(replace(exporter, reload_successful=True, reloaded=time.time()))
             log.info("reloaded", extra={"accounts": len(self._store.read().accounts)})

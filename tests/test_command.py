@@ -80,6 +80,11 @@ def test_a_bad_configuration_is_one_line_and_exit_code_2(flags: list[str], env: 
     assert "two words" not in line
 
 
+def test_a_key_in_use_is_redacted_in_the_errors_of_the_configuration() -> None:
+    done = run("--config.check", "--log.level=a-short-key", TOGETHER_API_KEY="a-short-key")
+    assert done.stderr.endswith("'error', not '[redacted]'\n")
+
+
 def test_a_file_that_is_missing_is_an_error_of_the_setting_that_names_it() -> None:
     flags = ("--config.check", "--together.api-key-file=nowhere")
     assert run(*flags).stderr.endswith(
