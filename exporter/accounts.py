@@ -179,7 +179,7 @@ class Accounts:
             return [name for name, polls in self._polls.items() if polls.poller.overdue]
 
     def watch(self, *others: Loop) -> None:
-        """Restarts dead loops, the `others` too, and reports overdue polls, for ever."""
+        """Restarts dead loops, the `others` too, and reports overdue polls, until the process ends."""
         while True:
             time.sleep(_WATCH_INTERVAL)
             try:

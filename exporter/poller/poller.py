@@ -34,7 +34,7 @@ from exporter.state import (
 
 log = logging.getLogger(__name__)
 
-_GRACE = 60.0  # seconds that a poll may be late beside the longest call
+_GRACE = 60.0  # seconds that a poll may be late, on top of the longest call
 _MAX_LINES = 20  # of the same message for one poll
 _NO_THREAD = 5.0  # seconds until a thread that could not be started is tried again
 

@@ -70,7 +70,7 @@ class Fleet:
         phase = (slot + 1) * 0.6180339887498949 % 1
         generation = math.floor((now - self.start) / period + phase)
         if slot == 0:
-            generation = min(generation, 0)  # it hangs for ever
+            generation = min(generation, 0)  # it hangs forever
         known, plan = self._newest.get(slot, (None, None))
         if plan is None or known != generation:
             plan = _draw_plan(self, slot, generation, created=self.start + (generation - phase) * period)

@@ -51,7 +51,7 @@ def _route(path: str) -> tuple[Endpoint | None, str | None]:
 
 
 class Response(NamedTuple):
-    """A status, the bytes of a body, headers (in lower case) besides the standard ones, and a delay in seconds.
+    """A status, the bytes of a body, headers (in lower case) in addition to the standard ones, and a delay in seconds.
 
     The delay is what passes before the response is sent.
     """

@@ -46,7 +46,7 @@ def describe(state: State, account: str, job_id: str, links: Links) -> Document 
     entry = view.entry(job_id) if view is not None else None
     if view is None or entry is None:
         return None
-    told = {
+    described = {
         **summary(account, entry),
         "version": state.exporter.version,
         "statuses": STATUS_TABLE,
@@ -59,7 +59,7 @@ def describe(state: State, account: str, job_id: str, links: Links) -> Document 
         "curves": _curves(entry.view.state),
         "events": list(_events(entry.view.state)),
     }
-    return Document(json.dumps(told, allow_nan=False).encode())
+    return Document(json.dumps(described, allow_nan=False).encode())
 
 
 def _sections(account: str, entry: Entry) -> Iterator[tuple[str, Iterable[Figure]]]:
