@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import shutil
 import sys
 import time
@@ -219,6 +220,14 @@ def test_a_cluster_has_the_truth_also_without_one_of_its_storage_nodes(stack: Ex
 
 
 # -------------------------------------------------------------------------------------------------------------- files
+
+
+def test_the_arithmetic_follows_from_the_series_of_a_job() -> None:
+    page = (ROOT / "docs/scale.md").read_text()
+    listed, detailed, trained = runpy.run_path(str(ROOT / "docs/generate.py"))["series_of_a_job"]().values()
+    jobs, account = 1000 * detailed, 150
+    assert f"| {detailed} ({listed} without details, {trained} with training metrics) | {jobs:,} |" in page
+    assert f"| 5,760 per series | {(jobs + account) * 5760 / 1e6:.0f} million |" in page
 
 
 def test_the_scrapers_differ_in_nothing_but_their_shard() -> None:
