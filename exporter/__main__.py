@@ -45,12 +45,22 @@ _MAX_QUIET = 2.0
 def main() -> int:
     """Runs the command. Returns the exit code: 0 for success, 1 for a failure, 2 for an invalid configuration, and for
     `status` 3 for a failed poll."""
-    if sys.argv[1:2] and sys.argv[1] in SOURCES:
-        return _write(*sys.argv[1:])
+    try:
+        code = _command(sys.argv[1:])
+        print(end="", flush=True)
+    except BrokenPipeError:  # whoever reads the output, such as `head`, has stopped: end as other programs do
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGPIPE)
+        raise
+    return code
+
+
+def _command(flags: list[str]) -> int:
+    if flags and flags[0] in SOURCES:
+        return _write(*flags)
     gc.set_threshold(*GC_THRESHOLDS)
     about = Exporter(__version__, revision(), platform.python_version(), reloaded=time.time())
     version = f"{PROGRAM}, version {about.version} (revision {about.revision}, Python {about.python_version})"
-    flags = sys.argv[1:]
     redact = Redaction()
     redact.add(*secrets())
     try:
@@ -70,10 +80,11 @@ def _write(kind: str, folder: str = ".", *rest: str) -> int:
         print(f"usage: {PROGRAM} {kind} [FOLDER]", file=sys.stderr)
         return 2
     try:
-        print(*write_files(kind, Path(folder)), sep="\n")
+        written = write_files(kind, Path(folder))
     except OSError as error:
         print(f"{PROGRAM}: {error.filename or folder}: {error.strerror}", file=sys.stderr)
         return 1
+    print(*written, sep="\n")
     return 0
 
 
@@ -118,7 +129,6 @@ def _run(settings: Settings, about: Exporter, redact: Redaction, read: Callable[
     )
     if settings.once:
         accounts.poll_once()
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as `head` may stop early
         sys.stdout.buffer.writelines(exposition.page().parts)
         return 0 if all(view.state.polls.up for view in store.read().accounts.values()) else 1
     reload = _Reload(point(settings), lambda: point(read()), store, accounts, redact)

@@ -4,7 +4,6 @@ One look has no history. So waiting jobs are judged from their creation, and run
 """
 
 import json
-import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,6 +12,7 @@ from functools import cached_property
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from typing_extensions import override
 
 from exporter.config import PROGRAM
 from exporter.state import AccountView, Entry, State, Verdict, total
@@ -30,7 +30,6 @@ _STYLES = {"stuck": "bold red", "failed": "red", "overdue": "yellow"}
 def show(state: State, *, as_json: bool) -> int:
     """Prints a table, or all jobs as JSON. Returns 0 if all is well, 1 if a job is stuck, or failed within the failure
     window, and 3 if a poll failed."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as `head` may stop early
     accounts = {name: _OneLook(view.settings, view.state) for name, view in state.accounts.items()}
     if as_json:
         print(json.dumps(overview(State(state.exporter, accounts)), indent=2))
@@ -42,6 +41,14 @@ def show(state: State, *, as_json: bool) -> int:
     if failed:
         return 3
     return int(any(verdict.stuck or verdict.failed for view in accounts.values() for verdict in view.verdicts.values()))
+
+
+class _Console(Console):
+    """A console that leaves it to the command to end when its reader has gone."""
+
+    @override
+    def on_broken_pipe(self) -> None:
+        raise  # the error that is being handled
 
 
 class _OneLook(AccountView):
@@ -63,7 +70,7 @@ class _OneLook(AccountView):
 
 
 def _print_table(accounts: Mapping[str, AccountView]) -> None:
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _UNLIMITED)
+    console = _Console(highlight=False, width=None if sys.stdout.isatty() else _UNLIMITED)
     left_out = {"Account"} if len(accounts) == 1 else set()
     if console.width < _NARROW:
         left_out |= {"Model", "Price"}

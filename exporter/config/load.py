@@ -47,9 +47,9 @@ def load(argv: Sequence[str], version: str, environ: Mapping[str, str] = os.envi
 
 def _answer(argv: Sequence[str], version: str) -> None:
     if {"-h", "--help"} & set(argv):
-        print(help_text(), end="")
+        print(help_text(), end="", flush=True)
     elif "--version" in argv:
-        print(version)
+        print(version, flush=True)
     else:
         return
     raise SystemExit(0)
