@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property
 
 from rich.console import Console
 from rich.table import Table
@@ -15,7 +14,7 @@ from rich.text import Text
 from typing_extensions import override
 
 from exporter.config import PROGRAM
-from exporter.state import AccountView, Entry, State, Verdict, total
+from exporter.state import AccountView, Entry, JobView, Moment, State, Verdict, entry_with, total
 from exporter.web.page import health, overview
 
 _DAY = 86400.0  # seconds for which finished jobs are in the table
@@ -40,7 +39,8 @@ def show(state: State, *, as_json: bool) -> int:
         print(f"{PROGRAM}: account {_printable(name)}: the poll {health(polls)}", file=sys.stderr)
     if failed:
         return 3
-    return int(any(verdict.stuck or verdict.failed for view in accounts.values() for verdict in view.verdicts.values()))
+    verdicts = (entry.view.verdict for account in accounts.values() for entry in account.entries)
+    return int(any(verdict.stuck or verdict.failed for verdict in verdicts))
 
 
 class _Console(Console):
@@ -54,14 +54,17 @@ class _Console(Console):
 class _OneLook(AccountView):
     """An account of which only this moment is known."""
 
-    @cached_property
-    def verdicts(self) -> Mapping[str, Verdict]:
-        """The verdict on each job, by id; that on a waiting job counts from its creation."""
-        found = AccountView(self.settings, self.state).verdicts
-        return {job_id: self._judged(job_id, verdict) for job_id, verdict in found.items()}
+    @property
+    @override
+    def entries(self) -> tuple[Entry, ...]:
+        moment = Moment.of(self.state.now, self.state.last_list or 0.0)
+        judged = (JobView(view.state, self._judged(view)) for view in self.shown)
+        found = (entry_with(view, self.settings, moment) for view in judged)
+        return tuple(sorted(found, key=lambda entry: entry.rank))
 
-    def _judged(self, job_id: str, verdict: Verdict) -> Verdict:
-        job, now = self.state.jobs[job_id].job, self.state.last_list or 0.0
+    def _judged(self, view: JobView) -> Verdict:
+        """The verdict on a job; that on a waiting one counts from its creation."""
+        job, verdict, now = view.job, view.verdict, self.state.last_list or 0.0
         if job.status.waiting and job.created is not None:
             due = job.created + self.settings.stuck_after[job.status.name]
             return Verdict(stuck=now > due, progress=job.created, deadline=due)

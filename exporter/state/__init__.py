@@ -2,7 +2,7 @@
 
 from exporter.state.account import AccountState, Polls
 from exporter.state.attention import Attention
-from exporter.state.entry import Entry, JobView
+from exporter.state.entry import Entry, JobView, Moment, entry_with
 from exporter.state.events import (
     Call,
     DetailsAnswered,
@@ -42,6 +42,7 @@ __all__ = [
     "Lifecycle",
     "ListAnswered",
     "ListFailed",
+    "Moment",
     "PollFailed",
     "Polls",
     "Publisher",
@@ -51,6 +52,7 @@ __all__ = [
     "Totals",
     "Training",
     "Verdict",
+    "entry_with",
     "gives_steps",
     "is_past",
     "rows_awaited",

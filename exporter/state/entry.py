@@ -79,16 +79,21 @@ class Moment:
 
 def entry_of(state: JobState, settings: AccountSettings, moment: Moment, before: JobView | None) -> Entry:
     """A job at a moment; `before` is its view before that, if any."""
-    now, last_list = moment.now, moment.last_list
     judged = not state.job.status.ended or state.job.status.failed
-    verdict = judge(state, settings, last_list, now) if judged else _FINE
+    verdict = judge(state, settings, moment.last_list, moment.now) if judged else _FINE
     view = before if before and before.state is state and before.verdict == verdict else JobView(state, verdict)
-    mark = attention(state, verdict, now)
+    return entry_with(view, settings, moment)
+
+
+def entry_with(view: JobView, settings: AccountSettings, moment: Moment) -> Entry:
+    """A job at a moment, with the verdict of the view."""
+    state, last_list = view.state, moment.last_list
+    mark = attention(state, view.verdict, moment.now)
     return Entry(
         view,
         mark,
         tuple(groups(state, mark, moment.month_start)),
-        retained=bool(verdict.failed) or not is_past(state, last_list - settings.retention),
+        retained=bool(view.verdict.failed) or not is_past(state, last_list - settings.retention),
         due=min((time - _ROUNDING for time in _moments(view, settings) if time >= last_list - _ROUNDING), default=inf),
     )
 
