@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.browser import Browser, ids, refreshed, resize, serving, showing, stuck, text, width_of
+from tests.browser import Browser, ids, refreshed, resize, serving, showing, since, stuck, text, width_of
 from tests.support import Wire, http, job
 
 TAB = "\ue004"
@@ -40,6 +40,22 @@ def test_on_a_phone_the_first_job_is_in_sight(browser: Browser, wire: Wire) -> N
     resize(browser, 390, 660)  # what a browser's own bars leave of a small phone
     with showing(browser, wire, stuck(), flags=("--alerts.budget-usd-per-month=100",)):
         assert browser.run("return document.querySelector('#jobs tbody tr').getBoundingClientRect().bottom") < 660
+
+
+def test_on_a_phone_no_word_of_an_account_is_broken(browser: Browser, wire: Wire) -> None:
+    resize(browser, 390)
+    costly = job("ft-1", total_price=1_234_567_890_000_000, created_at=since())
+    with showing(browser, wire, costly, flags=("--alerts.budget-usd-per-month=100",)):
+        lines = """
+            const range = document.createRange();
+            return [...document.querySelectorAll("#accounts td")].map((cell) => {
+                range.selectNodeContents(cell.querySelector("bdi") ?? cell);
+                return new Set([...range.getClientRects()].map((line) => line.top)).size;
+            });
+        """
+        found = browser.run(lines)
+        assert found[:4] == [1, 1, 1, 1]
+        assert found[4] <= 2  # "$1,234,567.89 of $100.00"
 
 
 def test_accounts_and_links_are_there_without_a_script(browser: Browser, wire: Wire) -> None:

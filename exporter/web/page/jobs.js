@@ -181,7 +181,7 @@ function count() {
   }
   month();
   const urgent = ["stuck", "failed"].filter((group) => numbers[group]);
-  document.title = [...urgent.map((group) => `${numbers[group]} ${group}`), "Together fine-tuning"].join(" · ");
+  document.title = [...urgent.map((group) => `${plain.format(numbers[group])} ${group}`), "Together fine-tuning"].join(" · ");
   const several = shown.accounts.length > 1;
   for (const { parts } of rows.values()) if (parts.of.hidden === several) parts.of.hidden = !several;
   const unlisted = shown.accounts.reduce((sum, account) => sum + account.unlisted, 0);
@@ -228,10 +228,11 @@ function sift() {
 function blankAccount(body) {
   const row = body.insertRow();
   row.setAttribute("role", "row");
-  for (const kind of ["", "", "", "number", "number"]) {
+  for (const heading of element("accounts").tHead.rows[0].cells) {
     const cell = row.insertCell();
     cell.setAttribute("role", "cell");
-    cell.className = kind;
+    cell.className = heading.className;
+    if (row.cells.length > 2) cell.dataset.label = heading.textContent;
   }
   row.cells[0].append(make("bdi"));
   return row;

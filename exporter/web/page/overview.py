@@ -154,9 +154,9 @@ def _row(name: str, view: AccountView) -> str:
     cells = (
         f'<td role="cell"><bdi>{html.escape(name)}</bdi></td>',
         f'<td role="cell">{health(view.state.polls)}</td>',
-        f'<td role="cell">{_utc(view.state.last_list)}</td>',
-        f'<td role="cell" class="number">{"unknown" if count is None else f"{count:,}"}</td>',
-        f'<td role="cell" class="number">{_spent(view)}</td>',
+        f'<td role="cell" data-label="Last success">{_utc(view.state.last_list)}</td>',
+        f'<td role="cell" class="number" data-label="Jobs">{"unknown" if count is None else f"{count:,}"}</td>',
+        f'<td role="cell" class="number" data-label="Spent this month">{_spent(view)}</td>',
     )
     return f'<tr role="row">{"".join(cells)}</tr>\n'
 
