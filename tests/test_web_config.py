@@ -26,7 +26,7 @@ from exporter.web.guard import Guard
 from exporter.web.server import Server
 from tests.certificates import Authority
 from tests.conftest import need
-from tests.programs import Prometheus, wait_for
+from tests.programs import ExporterProcess, Prometheus, wait_for
 
 PASSWORD = "correct horse: battery"
 HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
@@ -99,10 +99,10 @@ class Serving:
         return ask(http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60), path, user)
 
 
-def ask(connection: http.client.HTTPConnection, path: str, user: str) -> http.client.HTTPResponse:
+def ask(connection: http.client.HTTPConnection, path: str, user: str, method: str = "GET") -> http.client.HTTPResponse:
     headers = {"Authorization": f"Basic {base64.b64encode(user.encode()).decode()}"} if user else {}
     with closing(connection):
-        connection.request("GET", path, headers=headers)
+        connection.request(method, path, headers=headers)
         answer = connection.getresponse()
         answer.read()
         return answer
@@ -358,6 +358,18 @@ def test_everything_needs_the_password_of_a_user(serve: Serve, path: str) -> Non
     assert (refused.status, refused.headers["WWW-Authenticate"].partition(" ")[0]) == (401, "Basic")
 
 
+def test_a_reload_needs_the_password_too(tmp_path: Path) -> None:
+    file = tmp_path / "web.yml"
+    file.write_text(users())
+    with ExporterProcess("--demo", "--web.enable-lifecycle", f"--web.config.file={file}") as exporter:
+
+        def post(user: str) -> int:
+            connection = http.client.HTTPConnection(exporter.url.removeprefix("http://"), timeout=60)
+            return ask(connection, "/-/reload", user, "POST").status
+
+        assert [post(""), post(f"alice:{PASSWORD}")] == [401, 200]
+
+
 @pytest.mark.parametrize("user", ["alice:wrong", f"bob:{PASSWORD}", f"alice{PASSWORD}", ":", f"alice:{PASSWORD}\0"])
 def test_wrong_credentials_are_a_401(serve: Serve, user: str) -> None:
     assert serve(users()).ask_plainly("/", user).status == 401
@@ -606,10 +618,10 @@ def test_certificates_and_keys_that_cannot_be_used_are_an_error(files: Files, tm
     for content in (None, "", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
         if content is not None:
             (tmp_path / "broken").write_text(content)
-        path.write_text(tls(files, **settings | {broken: "broken"}))
+        path.write_text("\n" + tls(files, **settings | {broken: "broken"}))
         with pytest.raises(WebConfigError) as raised:
             Guard(path)
-        assert str(raised.value).startswith(f"{path}: tls_server_config: ")
+        assert str(raised.value).startswith(f"{path}:2: tls_server_config: ")
         assert broken in str(raised.value)
     assert len(str(raised.value).splitlines()) == 1
 

@@ -18,6 +18,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     model_validator,
@@ -200,6 +201,12 @@ class WebConfig(_Section):
     http_server_config: Annotated[HttpServerConfig, BeforeValidator(_without_blanks)] = HttpServerConfig()
     rate_limit: Annotated[RateLimit, BeforeValidator(_without_blanks)] = RateLimit()
     basic_auth_users: dict[str, Annotated[SecretStr, AfterValidator(_hash)]] = Field(default_factory=dict)
+    _tls_line: int = PrivateAttr(0)
+
+    @property
+    def tls_line(self) -> int:
+        """The line of `tls_server_config`."""
+        return self._tls_line
 
 
 def load_web_config(path: Path) -> WebConfig:
@@ -225,6 +232,7 @@ def load_web_config(path: Path) -> WebConfig:
     except ValidationError as error:
         lines = [f"{path}:{_line(node, found['loc'])}: {_message(found)}" for found in error.errors()]
         raise WebConfigError("\n".join(lines)) from None
+    config._tls_line = _line(node, ("tls_server_config",))
     return _resolved(config, path.parent)
 
 

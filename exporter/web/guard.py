@@ -118,7 +118,7 @@ class _Read:
         try:
             self.context = tls_context(tls) if tls else None
         except WebConfigError as error:
-            raise WebConfigError(f"{path}: {error}") from None
+            raise WebConfigError(f"{path}:{self.config.tls_line}: {error}") from None
 
 
 def _stamp(files: Iterable[Path]) -> list[tuple[int, ...]]:
