@@ -104,7 +104,9 @@ class Settings(BaseModel):
         "TOGETHER_API_KEY_FILE",
     )
     together_timeout: Timeout = _setting(
-        "10s", "DURATION", "Timeout for connecting and for each read. A whole call takes at most three times as long."
+        "10s",
+        "DURATION",
+        "Timeout for connecting and for each read. A whole request takes at most three times as long.",
     )
     poll_interval: Duration = _setting("30s", "DURATION", "Time between polls while any job is active.")
     poll_idle_interval: Duration = _setting("1m", "DURATION", "Time between polls while no job is active.")
