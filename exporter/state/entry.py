@@ -74,7 +74,7 @@ class Moment:
     def is_next(self, after: "Moment") -> bool:
         """Whether nothing but time has passed since the moment `after` that concerns all jobs at once."""
         same = self.month_start == after.month_start and self.is_late == after.is_late
-        return same and self.last_list >= after.last_list
+        return same and self.now >= after.now and self.last_list >= after.last_list
 
 
 def entry_of(state: JobState, settings: AccountSettings, moment: Moment, before: JobView | None) -> Entry:
@@ -88,13 +88,14 @@ def entry_of(state: JobState, settings: AccountSettings, moment: Moment, before:
 def entry_with(view: JobView, settings: AccountSettings, moment: Moment) -> Entry:
     """A job at a moment, with the verdict of the view."""
     state, last_list = view.state, moment.last_list
+    past = min(moment.now, last_list) - _ROUNDING  # while the clock is set back, now is before the last list
     mark = attention(state, view.verdict, moment.now)
     return Entry(
         view,
         mark,
         tuple(groups(state, mark, moment.month_start)),
         retained=bool(view.verdict.failed) or not is_past(state, last_list - settings.retention),
-        due=min((time - _ROUNDING for time in _moments(view, settings) if time >= last_list - _ROUNDING), default=inf),
+        due=min((time - _ROUNDING for time in _moments(view, settings) if time >= past), default=inf),
     )
 
 

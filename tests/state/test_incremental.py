@@ -7,10 +7,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.metrics import ROWS, Scope
-from exporter.models import JobList, parse_jobs
-from exporter.state import AccountSettings, AccountState, AccountView, Call, Event, ListAnswered, PollFailed
-from tests.state.history import WHOLE, History, job, seconds
+from exporter.state import PollFailed
+from tests.state.both import SETTINGS, Both
+from tests.state.history import WHOLE, job, seconds
 from tests.support import jobs_json
 
 IDS = st.sampled_from(["ft-1", "ft-2", "ft-3"])
@@ -50,49 +49,7 @@ def sent(now: float, described: tuple[str, str, bool, dict[str, Any]]) -> dict[s
     return job(status, job_id, **moved)
 
 
-SETTINGS = replace(
-    AccountSettings(details=False, failure_window=2400.0, retention=1200.0),
-    stuck_after=dict.fromkeys(AccountSettings().stuck_after, 600.0),
-)
-"""With thresholds short enough to be passed while lists keep arriving."""
-
-Step = Callable[["Both"], None]
-
-
-class Both:
-    """An account whose list is parsed after the one before, and whose view follows from the one before; and the same
-    account with everything computed anew."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.bodies: list[bytes] = [jobs_json()]
-        self.content: JobList | None = None
-        self.view = AccountView(SETTINGS)
-        self.state = AccountState()
-
-    def list(self, body: bytes) -> None:
-        """The list arrives."""
-        self.bodies.append(body)
-        call = Call(seconds(self.now), "list", "200", 0.1)
-        self.content = parse_jobs(body, self.content)
-        self.happens(ListAnswered(call, self.content, 30.0), ListAnswered(call, parse_jobs(body), 30.0))
-
-    def happens(self, event: Event, anew: Event | None = None) -> None:
-        """Any event, to both."""
-        self.view = self.view.after(event)
-        self.state = self.state.after(anew or event, self.view.settings)
-
-    def about(self, tell: Callable[[History], History]) -> None:
-        """An event as the history of an account has it."""
-        told: list[Event] = []
-        history = History()
-        history.happens = lambda event: (told.append(event), history)[1]  # type: ignore[method-assign, func-returns-value]
-        tell(history)
-        self.happens(told[0])
-
-    def configure(self, changed: AccountSettings) -> None:
-        """A reload."""
-        self.view = AccountView(changed, self.view.state)
+Step = Callable[[Both], None]
 
 
 def wait(both: Both, minutes: float, lists: int) -> None:
@@ -146,13 +103,4 @@ def test_what_is_kept_makes_no_difference(steps: list[Step]) -> None:
     both = Both()
     for step in steps:
         step(both)
-        assert both.view.state == both.state
-        assert both.view.state.content == both.state.content
-        anew = AccountView(both.view.settings, both.state)
-        assert both.view.verdicts == anew.verdicts
-        assert both.view.shown == anew.shown
-        assert both.view.entries == anew.entries
-        assert both.view.totals == anew.totals
-        for row in ROWS:
-            if row.scope is Scope.ACCOUNT:
-                assert row.read(both.view) == row.read(anew), row.name
+        both.assert_same()
