@@ -17,7 +17,7 @@ from exporter.state.events import (
     PollFailed,
     RowsAnswered,
 )
-from exporter.state.job import MAX_NAMES, JobState, detailed, listed, missing, trained, with_events
+from exporter.state.job import MAX_NAMES, JobState, detailed, listed, missing, set_back, trained, with_events
 from exporter.state.lifecycle import Histogram, Lifecycle
 from exporter.state.settings import AccountSettings
 
@@ -128,7 +128,9 @@ class AccountState:
             state = replace(self, vanished=_remembered(self.vanished, at))
         else:
             state = self._reading(content, at, settings)
-        jobs = state.jobs
+        jobs, was_set_back = state.jobs, at < (self.last_list or 0.0)
+        if was_set_back:
+            jobs = MappingProxyType({job_id: set_back(job, at) for job_id, job in jobs.items()})
         if at // _TRIM_INTERVAL != (self.last_list or 0.0) // _TRIM_INTERVAL:
             limit = at - settings.retention
             jobs = _unless_same({job_id: _trimmed(job, limit) for job_id, job in jobs.items()}, jobs)
@@ -147,7 +149,7 @@ class AccountState:
             last_list=at,
             content=content,
             # A clock that was set back may turn what has begun into what will begin.
-            unsettled=state.unsettled if at >= (self.last_list or 0.0) else frozenset(jobs),
+            unsettled=frozenset(jobs) if was_set_back else state.unsettled,
         )
 
     def _reading(self, content: JobList, at: float, settings: AccountSettings) -> "AccountState":

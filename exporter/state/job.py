@@ -163,6 +163,14 @@ def _has_events(state: JobState, events: Events) -> bool:
     return known is events or known == events or known == replace(events, recent=())
 
 
+def set_back(state: JobState, at: float) -> JobState:
+    """The state once the clock was set back to `at`: what it observed at later times counts as observed now."""
+    if state.entered <= at:
+        return state
+    since, finished = (None if time is None else min(time, at) for time in (state.status_since, state.finished))
+    return replace(state, entered=at, status_since=since, finished=finished)
+
+
 def missing(state: JobState, at: float, last_list: float | None) -> JobState:
     """The state of a job that a list received at `at` lacks."""
     if state.missing_since is None:

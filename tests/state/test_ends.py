@@ -155,6 +155,15 @@ def test_a_failure_alerts_although_the_clock_was_days_ahead_before() -> None:
     assert history.list(1, job("error", updated=0.5)).verdict().failed is True
 
 
+@pytest.mark.parametrize("sent", [job("error", updated=-1), job("error", updated=-1, events={"job_error": -1})])
+def test_a_failure_seen_while_the_clock_was_days_ahead_alerts_for_one_window(sent: dict[str, object]) -> None:
+    ahead = 7 * 24 * 60
+    history = History().list(ahead, job(updated=-2)).list(ahead + 1, sent).list(0, sent)
+    assert history.verdict().failed
+    assert history.list(WINDOW - 1, sent).verdict().failed
+    assert not history.list(WINDOW + 1, sent).verdict().failed
+
+
 def test_an_old_failure_that_reappears_is_silent() -> None:
     assert History().list(0).list(1, job("error", updated=-WINDOW - 1)).verdict().failed is False
 
