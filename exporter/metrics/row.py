@@ -21,6 +21,7 @@ Reading = Value | Mapping[Labels, Value] | None
 """What a row reads: a value, nothing, or a value for each combination of its own labels."""
 
 _ENDING = {"counter": "_total", "info": "_info"}
+_EXPONENTS = tuple(f"e+{digits - 1:02}" for digits in range(17))  # by the number of digits before the point
 _UNITS = ("seconds", "bytes", "usd", "ratio")
 
 
@@ -81,11 +82,13 @@ class Row:
 
 def number(value: float) -> str:
     """A sample's value as prometheus-client writes it, only faster for what most values are."""
+    value = float(value)  # first, for an integer may be rounded up to 1e16
     if -1e6 < value < 1e6:
-        return repr(float(value))
+        return repr(value)
     if 1e6 <= value < 1e16:
-        whole, _, fraction = repr(float(value)).partition(".")
-        return f"{whole[0]}.{whole[1:]}{fraction}".rstrip("0.") + f"e+{len(whole) - 1:02}"
+        text = repr(value)
+        whole, fraction = text.split(".")
+        return f"{text[0]}.{whole[1:]}{fraction}".rstrip("0.") + _EXPONENTS[len(whole)]
     return str(floatToGoString(value))  # type: ignore[no-untyped-call]  # it has no annotations
 
 

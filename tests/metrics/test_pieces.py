@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from prometheus_client.utils import floatToGoString
 
@@ -73,6 +73,7 @@ def test_jobs_that_come_change_and_go_are_written_as_by_prometheus_client(
 
 
 @given(st.floats() | st.integers(-(10**20), 10**20) | st.integers(10**5, 10**17).map(lambda n: n / 10))
+@example(10**16 - 1)  # as a float it is 10**16
 def test_a_number_is_written_as_by_prometheus_client(value: float) -> None:
     assert number(value) == floatToGoString(value)  # type: ignore[no-untyped-call]  # it has no annotations
 
