@@ -8,7 +8,7 @@ touches one block, and finished jobs, which hardly ever change, are apart from t
 from array import array
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import accumulate, pairwise
@@ -37,43 +37,6 @@ def _label(name: str, value: str) -> str:
     return f'{name}="{value}"'
 
 
-class JobRow:
-    """Writes the lines of a row for many jobs; what these have in common is prepared."""
-
-    def __init__(self, row: Row) -> None:
-        self.name = row.name
-        self._read = row.read
-        labels = sorted(enumerate(row.own_labels), key=itemgetter(1))
-        self._before = [(at, label) for at, label in labels if label < "job_id"]
-        self._after = [(at, label) for at, label in labels if label > "job_id"]
-        self._own = lru_cache(maxsize=1000)(self._own_labels)
-
-    def write(self, account: str, jobs: Iterable[tuple[str, JobView]]) -> list[bytes]:
-        """The lines of each job. `account` and the ids of the jobs are labels as they are written."""
-        read, own = self._read, self._own
-        reading: Any  # never a histogram
-        start = f"{self.name}{{{account},"
-        texts = []
-        for job_id, job in jobs:
-            reading = read(job)
-            if reading is None:
-                texts.append(b"")
-            elif isinstance(reading, (float, int)):
-                texts.append(f"{start}{job_id}}} {number(reading)}\n".encode())
-            else:
-                text = ""
-                for key, value in reading.items():
-                    before, after = own(key)
-                    text += f"{start}{before}{job_id}{after}}} {number(value)}\n"
-                texts.append(text.encode())
-        return texts
-
-    def _own_labels(self, values: Labels) -> tuple[str, str]:
-        """The labels that come before `job_id`, and those after it."""
-        before = "".join([f"{_label(label, values[at])}," for at, label in self._before])
-        return before, "".join([f",{_label(label, values[at])}" for at, label in self._after])
-
-
 @dataclass(frozen=True, slots=True)
 class _Column:
     """A piece: the lines of one row for all jobs of a block, and where those of each job end."""
@@ -90,9 +53,9 @@ class _Column:
         piece = self.piece
         return [piece[start:end] for start, end in pairwise((0, *self.ends))] if piece else [piece] * len(self.ends)
 
-    def replaced(self, places: Sequence[int], texts: Sequence[bytes]) -> "_Column":
-        """With other texts at these places, which ascend; this same column if they are not different."""
-        piece, ends = self.piece, self.ends
+    def replaced(self, new: "_Column", places: Sequence[int]) -> "_Column":
+        """With the texts of `new` at these places, which ascend; this same column if they are not different."""
+        piece, ends, texts = self.piece, self.ends, new.texts()
         spans = [(ends[at - 1] if at else 0, ends[at]) for at in places]
         if all(piece[start:end] == text for (start, end), text in zip(spans, texts, strict=True)):
             return self
@@ -103,10 +66,57 @@ class _Column:
             done, lengths[at] = end, len(text)
         return _Column(b"".join([*parts, piece[done:]]), array("I", accumulate(lengths)))
 
-    def rearranged(self, order: Sequence[int], texts: Sequence[bytes]) -> "_Column":
-        """With its own texts and these others behind them, in this order."""
-        all_texts = [*self.texts(), *texts]
-        return _Column.of([all_texts[at] for at in order])
+    def rearranged(self, new: "_Column", order: Sequence[int]) -> "_Column":
+        """With the texts of `new` behind its own, in this order."""
+        texts = [*self.texts(), *new.texts()]
+        return _Column.of([texts[at] for at in order])
+
+
+class JobRow:
+    """Writes the lines of a row for many jobs; what these have in common is prepared."""
+
+    def __init__(self, row: Row) -> None:
+        self.name = row.name
+        self._read = row.read
+        self._has_own_labels = bool(row.own_labels)
+        labels = sorted(enumerate(row.own_labels), key=itemgetter(1))
+        self._before = [(at, label) for at, label in labels if label < "job_id"]
+        self._after = [(at, label) for at, label in labels if label > "job_id"]
+        self._own = lru_cache(maxsize=1000)(self._own_labels)
+
+    def write(self, account: str, ids: Sequence[str], jobs: Sequence[JobView]) -> _Column:
+        """The lines of these jobs. `account` and `ids`, those of the jobs, are labels as they are written."""
+        readings: list[Any] = [*map(self._read, jobs)]  # never histograms
+        if readings.count(None) == len(readings):
+            return _Column(b"", array("I", [0]) * len(readings))
+        start = f"{self.name}{{{account},"
+        if self._has_own_labels:
+            own = self._own
+            texts = [
+                "".join(
+                    [
+                        f"{start}{before}{job_id}{after}}} {number(value)}\n"
+                        for (before, after), value in zip(map(own, reading), reading.values(), strict=True)
+                    ]
+                )
+                if reading
+                else ""
+                for job_id, reading in zip(ids, readings, strict=True)
+            ]
+        else:
+            texts = [
+                "" if reading is None else f"{start}{job_id}}} {number(reading)}\n"
+                for job_id, reading in zip(ids, readings, strict=True)
+            ]
+        piece = "".join(texts)
+        if piece.isascii():
+            return _Column(piece.encode(), array("I", accumulate(map(len, texts))))
+        return _Column.of([text.encode() for text in texts])
+
+    def _own_labels(self, values: Labels) -> tuple[str, str]:
+        """The labels that come before `job_id`, and those after it."""
+        before = "".join([f"{_label(label, values[at])}," for at, label in self._before])
+        return before, "".join([f",{_label(label, values[at])}" for at, label in self._after])
 
 
 class _Block:
@@ -123,9 +133,12 @@ class _Block:
     def update(self, account: str, changed: Mapping[str, JobView], gone: Set[str]) -> None:
         """Writes the jobs that are new or changed, and drops those that are gone."""
         ids = sorted(changed, key=place)
-        jobs = [(_label("job_id", job_id), changed[job_id]) for job_id in ids]
+        labels, jobs = [_label("job_id", job_id) for job_id in ids], [changed[job_id] for job_id in ids]
         before, places = self._ids, [bisect_left(self._ids, place(job_id), key=place) for job_id in ids]
-        if not gone and all(before[at : at + 1] == [job_id] for at, job_id in zip(places, ids, strict=True)):
+        change: Callable[[_Column, _Column], _Column]
+        if not before:
+            self._ids, change = ids, lambda _, new: new
+        elif not gone and all(before[at : at + 1] == [job_id] for at, job_id in zip(places, ids, strict=True)):
             change = partial(_Column.replaced, places=places)
         else:
             self._ids = sorted({*before, *ids} - gone, key=place)
@@ -133,7 +146,8 @@ class _Block:
             change = partial(_Column.rearranged, order=[sources[job_id] for job_id in self._ids])
         # One row after the other, so that its texts are still in the processor's cache.
         self.columns = [
-            change(column, texts=row.write(account, jobs)) for column, row in zip(self.columns, self._rows, strict=True)
+            change(column, row.write(account, labels, jobs))
+            for column, row in zip(self.columns, self._rows, strict=True)
         ]
 
 
