@@ -1,7 +1,8 @@
 """What rows read if it takes more than a field."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 from exporter.metrics.row import Labels, Reading
 from exporter.models import LEVELS, JobFields
@@ -88,30 +89,37 @@ def _lower(value: bool | str | None) -> str | None:
     return str(value).lower() if isinstance(value, bool) else value
 
 
-_HYPERPARAMETERS: Mapping[Labels, Callable[[JobFields], float | None]] = {
-    ("batch_size",): lambda f: size if isinstance(size := f.get("batch_size"), int) else None,  # not "max"
-    ("learning_rate",): lambda f: f.get("learning_rate"),
-    ("warmup_ratio",): lambda f: f.get("warmup_ratio"),
-    ("max_grad_norm",): lambda f: f.get("max_grad_norm"),
-    ("weight_decay",): lambda f: f.get("weight_decay"),
-    ("eval_steps",): lambda f: f.get("eval_steps"),
-    ("max_seq_length",): lambda f: f.get("max_seq_length"),
-    ("random_seed",): lambda f: f.get("random_seed"),
-    ("min_lr_ratio",): lambda f: ((f.get("lr_scheduler") or {}).get("lr_scheduler_args") or {}).get("min_lr_ratio"),
-    ("num_cycles",): lambda f: ((f.get("lr_scheduler") or {}).get("lr_scheduler_args") or {}).get("num_cycles"),
-    ("lora_r",): lambda f: (f.get("training_type") or {}).get("lora_r"),
-    ("lora_alpha",): lambda f: (f.get("training_type") or {}).get("lora_alpha"),
-    ("lora_dropout",): lambda f: (f.get("training_type") or {}).get("lora_dropout"),
-    ("dpo_beta",): lambda f: (f.get("training_method") or {}).get("dpo_beta"),
-    ("rpo_alpha",): lambda f: (f.get("training_method") or {}).get("rpo_alpha"),
-    ("simpo_gamma",): lambda f: (f.get("training_method") or {}).get("simpo_gamma"),
-}
+_HYPERPARAMETERS = (
+    "batch_size",
+    "learning_rate",
+    "warmup_ratio",
+    "max_grad_norm",
+    "weight_decay",
+    "eval_steps",
+    "max_seq_length",
+    "random_seed",
+)
+_SCHEDULER_ARGS = ("min_lr_ratio", "num_cycles")
+_TYPE_ARGS = ("lora_r", "lora_alpha", "lora_dropout")
+_METHOD_ARGS = ("dpo_beta", "rpo_alpha", "simpo_gamma")
 
 
 def hyperparameters(view: JobView) -> Reading:
     """The hyperparameters that are numbers, by name."""
     fields = view.fields
-    return {key: value for key, read in _HYPERPARAMETERS.items() if (value := read(fields)) is not None}
+    groups: tuple[tuple[Mapping[str, Any] | None, Sequence[str]], ...] = (
+        (fields, _HYPERPARAMETERS),
+        ((fields.get("lr_scheduler") or {}).get("lr_scheduler_args"), _SCHEDULER_ARGS),
+        (fields.get("training_type"), _TYPE_ARGS),
+        (fields.get("training_method"), _METHOD_ARGS),
+    )
+    return {
+        (name,): value
+        for group, names in groups
+        if group
+        for name in names
+        if (value := group.get(name)) is not None and value != "max"  # a batch size
+    }
 
 
 def events_by_level(view: JobView) -> Reading:
