@@ -75,7 +75,11 @@ def run(folder: Path, seed: int, steps: Sequence[Step]) -> None:
                 soak.step(step)
                 print(f"- {time.monotonic() - began:.1f}s, {soak.figures[-1]}", flush=True)
         except Exception:
-            print("\n", *soak.exporter.lines[-50:], sep="", flush=True)
+            soak.exporter.signal(signal.SIGABRT)  # what its threads are doing is the end of the log
+            soak.exporter.end()
+            lines = soak.exporter.lines
+            said = [line for line in lines if "level=debug" not in line]
+            print("\n", *said[-200:], "and in full\n", *lines[-50:], sep="", flush=True)
             raise
 
 
@@ -114,6 +118,7 @@ def _soaking(folder: Path, seed: int) -> Iterator["Soak"]:
                 clock,
                 f"--config.file={config}",
                 *_FLAGS,
+                PYTHONFAULTHANDLER="1",
                 REQUESTS_CA_BUNDLE=str(ours.certificate),
                 **proxies,
                 **direct,
@@ -134,6 +139,7 @@ class Soak:
         self._config = config
         self._clock = clock
         self._upstreams = upstreams
+        self._ahead = 0.0  # seconds by which the exporter's clock is ahead
         self._forgotten = 0.0  # seconds by which the clock went on to let long lists be forgotten
         self._reloads = 0
         self._read = 0  # lines of the log
@@ -176,8 +182,9 @@ class Soak:
         self.configure({way: _SCHEMES[way] + fault.url for way, fault in faults.items() if fault.url})
         self._end_each_when_seen(before, {event: faults[event.way] for event in step.events})
         self.configure({})
+        ended, now = self._now(), self._scrape()
         for way in WAYS:
-            self._check_right_within_one_poll(way)
+            self._check_right_within_one_poll(way, ended, now)
         self._until(self._incomplete)
         if any(fault.more > 1000 for fault in faults.values()):
             self._forgotten += _KEPT_MISSING
@@ -188,9 +195,10 @@ class Soak:
 
     def _end_each_when_seen(self, before: Samples, faults: dict[Event, Fault]) -> None:
         """Ends each fault when the exporter has reported it, since repeated failures make it wait longer."""
+        began = self._now()
 
         def unseen(now: Samples) -> list[str]:
-            problems = {event: self._unseen(event, fault, before, now) for event, fault in faults.items()}
+            problems = {event: self._unseen(event, fault, began, before, now) for event, fault in faults.items()}
             for event in [event for event, found in problems.items() if not found]:
                 self._check_pages()
                 self._upstreams[event.way].end()
@@ -228,11 +236,17 @@ class Soak:
                 problems.append(f"{job['id']} should have {job['token_count']} tokens")
         return problems
 
-    def _unseen(self, event: Event, fault: Fault, before: Samples, now: Samples) -> list[str]:
-        """What the exporter does not report of a fault."""
+    def _polled_since(self, now: Samples, way: str, moment: float) -> bool:
+        """Whether the newest poll that is shown started after a moment, both by the exporter's clock."""
+        return moment <= (now.get_one("last_poll_timestamp_seconds", account=way) or 0.0) <= self._now()
+
+    def _unseen(self, event: Event, fault: Fault, began: float, before: Samples, now: Samples) -> list[str]:
+        """What the exporter does not report of a fault that began at that moment."""
         old, new = _calls(before, event.way, event.endpoint), _calls(now, event.way, event.endpoint)
         if not any(new.get(code, 0) > old.get(code, 0) for code in fault.codes):
             return [f"{event.way}: no {' or '.join(fault.codes)} since {event.fault} ({event.endpoint}): {new}"]
+        if event.endpoint == "list" and not self._polled_since(now, event.way, began):
+            return [f"{event.way}: no poll since {event.fault}"]
         if event.endpoint == "list" and fault.codes == NO_FAULT.codes:
             return self._wrong(now, event.way, fault)
         up = event.endpoint != "list"
@@ -247,24 +261,21 @@ class Soak:
             if now.get_one("job_parameters", account=way, job_id=job["id"]) is None
         ]
 
-    def _check_right_within_one_poll(self, way: str) -> None:
+    def _check_right_within_one_poll(self, way: str, ended: float, before: Samples) -> None:
         """The first list after a fault makes the metrics right; only a timeout on a busy machine excuses another."""
-        upstream = self._upstreams[way]
-        timeouts = None
-        lists = 0
-        deadline = time.monotonic() + DEADLINE
-        while True:
-            lists = max(lists, upstream.lists) + 1
-            while upstream.lists <= max(lists, 1):  # the answer before the newest request has been published
-                assert time.monotonic() < deadline, f"{way}: no poll for {DEADLINE:g}s"
-                time.sleep(0.02)
-            now = self._scrape()
+        timeouts = _calls(before, way, "list").get("timeout", 0)
+
+        def unpolled(now: Samples) -> list[str]:
+            nonlocal ended, timeouts
+            if not self._polled_since(now, way, ended):
+                return [f"{way}: no poll since its fault ended"]
             problems = self._wrong(now, way)
-            if not problems:
-                return
             count = _calls(now, way, "list").get("timeout", 0)
-            assert timeouts is None or count > timeouts, f"wrong after a poll: {problems}"
-            timeouts = count
+            assert not problems or count > timeouts, f"wrong after a poll: {problems}"
+            ended, timeouts = self._now(), count
+            return problems
+
+        self._until(unpolled)
 
     def _check_pages(self) -> None:
         """All pages during a fault: valid in both formats, healthy, and without secrets."""
@@ -303,9 +314,14 @@ class Soak:
 
     # ------------------------------------------------------------------------------------------------------ the process
 
+    def _now(self) -> float:
+        """The time of day by the exporter's clock."""
+        return time.time() + self._ahead
+
     def _set_clock(self, ahead: float) -> None:
+        self._ahead = ahead + self._forgotten
         temporary = self._clock.with_suffix(".new")
-        temporary.write_text(str(ahead + self._forgotten))
+        temporary.write_text(str(self._ahead))
         temporary.replace(self._clock)
 
     def _fetch(self, path: str, accept: str = "*/*") -> str:
@@ -319,9 +335,10 @@ class Soak:
         return parse(text)
 
     def _until(self, problems: Callable[[Samples], list[str]]) -> None:
-        """Scrapes until there are no problems."""
+        """Scrapes until there are no problems, which no bug may cause."""
         deadline = time.monotonic() + DEADLINE
         while found := problems(self._scrape()):
+            self._check_log()
             assert time.monotonic() < deadline, f"after {DEADLINE:g}s: {'; '.join(found[:5])}"
             time.sleep(0.1)
 

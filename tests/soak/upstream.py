@@ -129,7 +129,6 @@ class Upstream:
 
     def __init__(self, jobs: Jobs, contexts: Mapping[str, ssl.SSLContext], *, tunnel: bool = False) -> None:
         self.jobs = jobs
-        self.lists = 0
         self.secrets: set[str] = set()
         self._contexts = contexts
         self._tunnel = tunnel
@@ -163,17 +162,15 @@ class Upstream:
         with self._lock:
             self._fault, self._endpoint, self._number = fault, endpoint, 0
             self._body = fault.edit(self.jobs.shown) if fault.edit else self._body
-            self.lists = 0
         if fault.closed:
             self._close()
 
     def end(self) -> None:
-        """From now on all is well, and the jobs have moved on. `lists` counts the requests for the list from here."""
+        """From now on all is well, and the jobs have moved on."""
         with self._lock:
             closed, self._fault = self._fault.closed, NO_FAULT
             self.jobs.move()
             self._body = listed(self.jobs.shown)
-            self.lists = 0
         if closed:
             self._listen()
 
@@ -243,7 +240,6 @@ class Upstream:
         endpoint = "list" if not name else "retrieve" if "/" not in name else "other"
         with self._lock:
             fault = self._fault if endpoint == self._endpoint else NO_FAULT
-            self.lists += endpoint == "list"
             self._number += fault.answer is not None
             call = Call(connection, self._body_of(endpoint, name), key, self._number)
         if fault.answer:
