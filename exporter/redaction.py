@@ -52,10 +52,11 @@ class Redaction:
 
     def _body(self, body: bytes) -> bytes:
         # Bodies are megabytes: they are read closely only if there is a sign of a secret, or many escapes.
+        # A single byte is found several times faster than two, or than a pattern.
         if (
             any(sign in body for sign in self._signs)
-            or _JSON_ESCAPE.search(body)
-            or ((b"%" in body or b"&#" in body) and _ESCAPES.search(body))
+            or (b"\\" in body and _JSON_ESCAPE.search(body))
+            or ((b"%" in body or (b"&" in body and b"&#" in body)) and _ESCAPES.search(body))
         ):
             text = body.decode("utf-8", _BYTES)
             return self._text(text).encode("utf-8", _BYTES)
@@ -65,7 +66,7 @@ class Redaction:
 def _signs(secret: str) -> Iterator[str]:
     """What a body has in which the secret is written in a usual way: the secret as it is escaped, or, as it may be
     broken up in one or two places, a third of it."""
-    yield from (quote(secret, safe="", errors=_BYTES), html.escape(secret))
+    yield from {quote(secret, safe="", errors=_BYTES), html.escape(secret)} - {secret}  # its thirds find the secret
     for form in {secret, json.dumps(secret)[1:-1]}:
         size = max(len(form) // 3, _MIN_LENGTH)
         yield from (form[start : start + size] for start in {*range(0, len(form) - size, size), len(form) - size})
