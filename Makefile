@@ -15,7 +15,8 @@ run: $(RUN)/ready ## the exporter for the account of TOGETHER_API_KEY
 	@$(RUN)/bin/python -m exporter
 
 test: $(DEV)/ready ## all tests, on all cores
-	$(DEV)/bin/python -m pytest -n auto --dist worksteal
+	$(DEV)/bin/python -m pytest -n auto --dist worksteal -m "not alone"
+	$(DEV)/bin/python -m pytest -m alone
 
 test-fast: $(DEV)/ready ## the tests that start no other program
 	$(DEV)/bin/python -m pytest -n auto --dist worksteal -m "not program"

@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks the tests in modules that import what starts a program, and puts the longest first."""
     for item in items:
         module = getattr(item, "module", None)
-        if any(hasattr(module, name) for name in _STARTERS):
+        if item.get_closest_marker("alone") or any(hasattr(module, name) for name in _STARTERS):
             item.add_marker("program")
     items.sort(key=lambda item: (*_LONGEST, item.path.stem).index(item.path.stem))
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import need
 from tests.soak.driver import run
 from tests.soak.faults import FAULTS
@@ -10,6 +12,7 @@ from tests.soak.plan import WAYS, plan
 SEED = 1
 
 
+@pytest.mark.alone
 def test_fifty_faults_leave_the_exporter_as_it_was(tmp_path: Path) -> None:
     need("openssl", "openssl")
     run(tmp_path, SEED, plan(SEED, 50, heavy=False))

@@ -22,10 +22,10 @@ from tests.soak.plan import WAYS, Event, Step
 from tests.soak.upstream import NO_FAULT, Fault, Job, Jobs, Upstream, context
 from tests.support import PREFIX, Samples, parse
 
-DEADLINE = 240.0  # seconds for what should take one or two, for machines that are very busy
+DEADLINE = 420.0  # seconds for what should take one or two: a busy machine may cause failures, each with its pause
 PAGES = ("/", "/jobs.json", "/sd", "/-/ready", "/-/healthy")
 
-_FLAGS = ("--log.level=debug", "--jobs.limit=300", "--details.requests-per-minute=1200", "--together.timeout=500ms")
+_FLAGS = ("--log.level=debug", "--jobs.limit=300", "--details.requests-per-minute=1200", "--together.timeout=1s")
 _INTERVALS = {"interval": "200ms", "idle-interval": "200ms"}
 _PROXY_USER = "soak:proxy-password"
 _SCHEMES = {"plain": "http:", "tls": "https:"}
@@ -309,7 +309,7 @@ class Soak:
             if now.threads <= first.threads + 16 and now.files <= first.files + 32:
                 break
             assert time.monotonic() < deadline, f"it holds {now}, at first {first}"
-            time.sleep(0.1)
+            time.sleep(0.2)
         self.figures.append(now)
 
     # ------------------------------------------------------------------------------------------------------ the process
@@ -340,7 +340,7 @@ class Soak:
         while found := problems(self._scrape()):
             self._check_log()
             assert time.monotonic() < deadline, f"after {DEADLINE:g}s: {'; '.join(found[:5])}"
-            time.sleep(0.1)
+            time.sleep(0.2)
 
 
 def _calls(samples: Samples, way: str, endpoint: str) -> dict[str, float]:

@@ -320,5 +320,5 @@ NETWORK: Mapping[str, Fault] = {
 
 FAULTS: Mapping[str, Fault] = {**ANSWERS, **ODD, **NETWORK}
 
-HEAVY = ("50,000 jobs", "10,000 models")
+HEAVY = ("50,000 jobs", "10,000 models", "5,000 jobs", "100,000 entries that are no jobs", "names of a megabyte")
 """Those that take a busy machine many seconds."""
