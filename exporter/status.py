@@ -14,7 +14,7 @@ from rich.text import Text
 from typing_extensions import override
 
 from exporter.config import PROGRAM
-from exporter.state import AccountView, Entry, JobView, Moment, State, Verdict, entry_with, total
+from exporter.state import AccountView, Entry, JobView, Moment, State, Verdict, entry_with
 from exporter.web.page import health, overview
 
 _DAY = 86400.0  # seconds for which finished jobs are in the table
@@ -100,13 +100,13 @@ def _print_table(accounts: Mapping[str, AccountView]) -> None:
 def _cells(account: str, entry: Entry, now: float) -> dict[str, str]:
     state, fields, mark = entry.view.state, entry.view.fields, entry.mark
     ratio, price, created = state.progress_ratio, state.job.price_usd, state.job.created
-    place = fields.get("queue_depth") if state.job.status.waiting else None
+    place = state.queue_place
     return {
         "Job": fields.get("suffix") or "-",
         "Account": account,
         "Status": state.job.status.name.replace("_", " "),
         "Attention": mark.words.format(_duration(now - (mark.since or now))) if mark else "",
-        "Model": (fields.get("model") or "unknown").rpartition("/")[2],
+        "Model": state.job.model.rpartition("/")[2],
         "Progress": f"{place:,} in queue" if place else "" if ratio is None else f"{int(ratio * 100)}%",
         "Ends": _end(entry, now),
         "Price": "" if price is None else f"${price:,.2f}",
@@ -132,12 +132,13 @@ def _summary(accounts: Mapping[str, AccountView], entries: list[Entry], older: i
     parts = [f"{number:,} {group}" for group, number in numbers.items()]
     if older:
         parts.append(f"{older:,} finished more than a day ago")
-    spent = total(view.month_price_usd for view in accounts.values() if view.state.last_list is not None)
+    prices = [view.month_price_usd for view in accounts.values() if view.state.last_list is not None]
+    spent = [price for price in prices if price is not None]
     budgets = [view.settings.budget_usd for view in accounts.values()]
     known = [budget for budget in budgets if budget is not None]
-    if spent is not None:
+    if spent or not prices:
         of_budget = f" of ${sum(known):,.2f}" if len(known) == len(budgets) else ""
-        parts.append(f"${spent:,.2f}{of_budget} spent this month")
+        parts.append(f"${sum(spent):,.2f}{of_budget} spent this month")
     return ", ".join(parts)
 
 

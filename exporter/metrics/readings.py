@@ -5,12 +5,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from exporter.metrics.row import Labels, Reading
-from exporter.models import LEVELS, JobFields
+from exporter.models import LEVELS, JobFields, dollars
 from exporter.state import AccountView, JobView
 from exporter.statuses import STATUSES, UNKNOWN
-
-NANO = 10**9
-"""Nano-dollars in a dollar."""
 
 _MAX_MODELS = 100
 _OTHER = "other"
@@ -50,15 +47,14 @@ def _models(view: AccountView) -> Collection[str]:
         return models
     oldest: dict[str, float] = {}
     for state in view.state.jobs.values():
-        model, created = state.fields.get("model") or UNKNOWN.name, state.job.created or 0.0
+        model, created = state.job.model, state.job.created or 0.0
         oldest[model] = min(created, oldest.get(model, created))
     return sorted(models, key=lambda model: (oldest[model], model))[:_MAX_MODELS]
 
 
 def refund_usd(view: AccountView) -> float | None:
     """The refunds of all jobs, in US dollars."""
-    nano = view.totals.sum("refund")
-    return None if nano is None else nano / NANO
+    return dollars(view.totals.sum("refund"))
 
 
 INFO: Mapping[str, Callable[[JobFields], str | None]] = {

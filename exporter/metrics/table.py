@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from exporter.metrics.readings import (
     INFO,
-    NANO,
     by_model,
     by_status,
     events_by_level,
@@ -21,6 +20,7 @@ from exporter.metrics.readings import (
     with_status,
 )
 from exporter.metrics.row import PREFIX, Reading, Row, Scope, Type
+from exporter.models import NANO
 from exporter.state import AccountView, Exporter, JobView
 
 

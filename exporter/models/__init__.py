@@ -1,7 +1,7 @@
 """The API's JSON as `Job`, `Events` and `TrainingPoint`, and what had to be rejected."""
 
 from exporter.models.fields import MAX_LABEL, EventFields, JobFields
-from exporter.models.job import LEVELS, Event, Events, Job
+from exporter.models.job import LEVELS, NANO, Event, Events, Job, dollars
 from exporter.models.parse import (
     REASONS,
     BodyError,
@@ -18,6 +18,7 @@ from exporter.models.parse import (
 __all__ = [
     "LEVELS",
     "MAX_LABEL",
+    "NANO",
     "REASONS",
     "BodyError",
     "Event",
@@ -29,6 +30,7 @@ __all__ = [
     "Rejection",
     "TrainingPoint",
     "UnknownValue",
+    "dollars",
     "parse_events",
     "parse_job",
     "parse_jobs",

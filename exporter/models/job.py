@@ -11,6 +11,9 @@ from typing import Literal, NamedTuple
 from exporter.models.fields import EventFields, JobFields
 from exporter.statuses import STATUSES, UNKNOWN, Status, status_of
 
+NANO = 10**9
+"""Nano-dollars in a dollar."""
+
 LEVELS = ("info", "warning", "error")
 MAX_EVENTS = 10_000
 """Events of a job that are read: the newest."""
@@ -74,6 +77,11 @@ class Job:
         return status_of(self.fields["status"])
 
     @property
+    def model(self) -> str:
+        """The base model (`model`), or `unknown`."""
+        return self.fields.get("model") or UNKNOWN.name
+
+    @property
     def created(self) -> float | None:
         """When it was created (`created_at`)."""
         return unix(self.fields.get("created_at"))
@@ -98,12 +106,12 @@ class Job:
     @property
     def price_usd(self) -> float | None:
         """The price (`total_price`, in nano-dollars)."""
-        return _dollars(self.fields.get("total_price"))
+        return dollars(self.fields.get("total_price"))
 
     @property
     def refund_usd(self) -> float | None:
         """The refund (`refund_amount`, in nano-dollars)."""
-        return _dollars(self.fields.get("refund_amount"))
+        return dollars(self.fields.get("refund_amount"))
 
 
 def summarise(events: list[EventFields] | None) -> Events | None:
@@ -161,5 +169,6 @@ def _event_level(name: str | None) -> str:
     return level if level in LEVELS else UNKNOWN.name
 
 
-def _dollars(nano: float | None) -> float | None:
-    return None if nano is None else nano / 1e9
+def dollars(nano: float | None) -> float | None:
+    """Nano-dollars in US dollars."""
+    return None if nano is None else nano / NANO

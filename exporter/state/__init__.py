@@ -21,7 +21,7 @@ from exporter.state.settings import AccountSettings
 from exporter.state.store import Exporter, Publisher, State, Store
 from exporter.state.totals import Totals
 from exporter.state.verdict import Verdict, gives_steps, is_past, rows_awaited
-from exporter.state.view import AccountView, total
+from exporter.state.view import AccountView
 
 __all__ = [
     "AccountSettings",
@@ -56,5 +56,4 @@ __all__ = [
     "gives_steps",
     "is_past",
     "rows_awaited",
-    "total",
 ]

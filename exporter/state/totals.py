@@ -9,7 +9,6 @@ from operator import add, sub
 from typing import NamedTuple
 
 from exporter.state.entry import Entry
-from exporter.statuses import UNKNOWN
 
 Share = tuple[int, ...]
 """What jobs add to the sums: for each of `Figures` the number of jobs of which it is known, then the sums."""
@@ -74,7 +73,7 @@ class Totals:
         for entries, combine in ((old, sub), (new, add)):
             for entry in entries:
                 state = entry.view.state
-                key = (state.fields.get("model") or UNKNOWN.name, state.job.status.name)
+                key = (state.job.model, state.job.status.name)
                 shares[key] = tuple(map(combine, shares.get(key, nothing), Figures.of(entry).share))
                 if (place := state.queue_place) is not None:
                     places[place] = combine(places.get(place, 0), 1)

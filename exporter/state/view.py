@@ -11,6 +11,7 @@ from functools import cached_property
 from math import inf
 from operator import is_not
 
+from exporter.models import dollars
 from exporter.state.account import AccountState
 from exporter.state.entry import Entry, JobView, Moment, entry_of
 from exporter.state.events import Event, ListAnswered, PollFailed
@@ -75,8 +76,7 @@ class AccountView:
     @property
     def month_price_usd(self) -> float | None:
         """US dollars of the jobs created in that month."""
-        nano = self.totals.sum("month_price", of="month_jobs")
-        return None if nano is None else nano / 10**9
+        return dollars(self.totals.sum("month_price", of="month_jobs"))
 
     @property
     def unexported(self) -> Mapping[str, int]:
@@ -151,13 +151,6 @@ class _Jobs:
     def sorted(self) -> tuple[Entry, ...]:
         """Their entries, those that need attention first."""
         return tuple(sorted((self.entries[view.job.id] for view in self.shown), key=lambda entry: entry.rank))
-
-
-def total(values: Iterable[float | None]) -> float | None:
-    """The sum of the known values; none if all of several values are unknown."""
-    values = list(values)
-    known = [value for value in values if value is not None]
-    return sum(known) if known or not values else None
 
 
 def _moment(state: AccountState) -> Moment:

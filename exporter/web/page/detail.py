@@ -95,7 +95,7 @@ def _sections(account: str, entry: Entry) -> Iterator[tuple[str, Iterable[Figure
     yield (
         "Progress",
         (
-            ("Position in queue", "number", fields.get("queue_depth") if job.status.waiting else None),
+            ("Position in queue", "number", state.queue_place),
             ("Epochs", *_done(state.epochs_completed, fields.get("n_epochs"))),
             ("Steps", *_done(fields.get("steps_completed"), fields.get("total_steps"))),
             ("Evaluations", *_done(fields.get("evals_completed"), fields.get("n_evals"))),

@@ -96,7 +96,7 @@ def summary(account: str, entry: Entry) -> dict[str, object]:
         "suffix": fields.get("suffix") or None,
         "model": fields.get("model"),
         "output": fields.get("model_output_name"),
-        "place": fields.get("queue_depth") if status.waiting else None,
+        "place": state.queue_place,
         "progress": state.progress_ratio,
         "created": view.job.created,
         "eta": state.estimated_completion,
